@@ -1,0 +1,90 @@
+"""Messages and stage states <-> Redis stream fields. Headers readable, arrays raw bytes, no pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+
+import numpy as np
+
+from pipeline.messages import SCHEMA, End, Features, Fused, Gap, Message, Prior, Scores, Snippet
+
+KINDS: dict[str, type] = {c.__name__.lower(): c for c in (Snippet, Features, Scores, Fused, Gap, End)}
+State = dict[str, np.ndarray]
+
+
+def encode(message: Message) -> dict[str, bytes | str]:
+    """Stream fields of a message. An array `a` becomes `a` (raw bytes) and `a:array` (`float32 16,240,320`)."""
+    out: dict[str, bytes | str] = {"schema": str(SCHEMA), "kind": type(message).__name__.lower()}
+    for f in fields(message):
+        _put(out, f.name, getattr(message, f.name))
+    return out
+
+
+def _put(out: dict[str, bytes | str], name: str, value: object) -> None:
+    if isinstance(value, np.ndarray):
+        out[name] = np.ascontiguousarray(value).tobytes()
+        out[f"{name}:array"] = f"{value.dtype.name} {','.join(map(str, value.shape))}"
+    elif isinstance(value, bytes | str):
+        out[name] = value
+    elif isinstance(value, Prior):
+        out[name] = json.dumps(asdict(value))
+    elif isinstance(value, dict):
+        for key, array in value.items():
+            _put(out, f"{name}.{key}", array)
+    elif value is not None:
+        out[name] = json.dumps(value)
+
+
+def _array(fields_: Mapping[bytes, bytes], name: str) -> np.ndarray:
+    dtype, _, shape = fields_[f"{name}:array".encode()].decode().partition(" ")
+    return np.frombuffer(fields_[name.encode()], dtype).reshape([int(n) for n in shape.split(",") if n])
+
+
+def decode(raw: Mapping[bytes, bytes]) -> Message:
+    """The message in stream fields. Arrays are read-only views.
+
+    Raises ValueError when fields are missing, malformed, or of another schema.
+    """
+    try:
+        if int(raw[b"schema"]) != SCHEMA:
+            raise ValueError(f"schema {raw[b'schema'].decode()} is not {SCHEMA}: workers of different versions?")
+        cls = KINDS[raw[b"kind"].decode()]
+        values: dict[str, object] = {}
+        for f in fields(cls):
+            name = f.name
+            if f"{name}:array".encode() in raw:
+                values[name] = _array(raw, name)
+            elif name in ("raw", "calibrated") and cls is Fused:
+                prefix = f"{name}.".encode()
+                keys = [k for k in raw if k.startswith(prefix) and not k.endswith(b":array")]
+                values[name] = {k[len(prefix) :].decode(): _array(raw, k.decode()) for k in sorted(keys)}
+            elif name == "thumb":
+                values[name] = raw[b"thumb"]
+            elif name == "prior":
+                values[name] = Prior(**json.loads(raw[b"prior"])) if b"prior" in raw else None
+            elif (key := name.encode()) in raw:
+                text = raw[key].decode()
+                values[name] = text if f.type == "str" else json.loads(text)
+        if values.get("grid") is not None:
+            values["grid"] = tuple(values["grid"])  # type: ignore[arg-type]
+        return cls(**values)
+    except ValueError:
+        raise
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not an Oddwatch message: {type(error).__name__} {error}") from error
+
+
+def encode_state(state: State) -> dict[str, bytes | str]:
+    """Hash fields of what a stage remembers of a camera."""
+    out: dict[str, bytes | str] = {}
+    for name, array in state.items():
+        _put(out, name, np.asarray(array))
+    return out
+
+
+def decode_state(raw: Mapping[bytes, bytes]) -> State:
+    """The state in hash fields; writable copies."""
+    names = [k.decode() for k in raw if not k.endswith(b":array") and k + b":array" in raw]
+    return {name: _array(raw, name).copy() for name in names}

@@ -1,0 +1,71 @@
+"""Checkpoints: safetensors arrays and JSON metadata in one file. Nothing pickled, nothing executed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from pipeline.errors import CheckpointError, OddwatchError
+
+FORMAT = "oddwatch-1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Checkpoint:
+    """A temporal model as fitted or trained: everything needed to score."""
+
+    kind: str
+    """`novelty`, `mil`, `rtfm`, `future_frame`."""
+    meta: dict
+    """JSON: architecture, sizes, extractor id, preprocessing, training data fingerprint, reference quantiles."""
+    arrays: dict[str, np.ndarray]
+    sha256: str = ""
+    """Of the file; filled in by `load`."""
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write atomically: the file is whole or absent. Raises OddwatchError naming the path when it cannot be written."""
+    metadata = {"format": FORMAT, "kind": checkpoint.kind, "meta": json.dumps(checkpoint.meta, sort_keys=True)}
+    arrays = {name: np.ascontiguousarray(a) for name, a in checkpoint.arrays.items()}
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(save(arrays, metadata))
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OddwatchError(f"{path}: cannot write the checkpoint ({error.strerror}); choose another --out") from error
+
+
+def load_checkpoint(path: Path, kind: str | None = None) -> Checkpoint:
+    """Read a checkpoint; with `kind`, refuse one of another model. Raises CheckpointError naming file and remedy."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot read the checkpoint ({error.strerror})") from error
+    try:
+        with safe_open(path, framework="np") as f:
+            metadata = f.metadata() or {}
+            arrays = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: not an Oddwatch checkpoint (format {metadata.get('format')!r}, expected {FORMAT!r}); "
+            "make one with 'oddwatch fit' or 'oddwatch train'"
+        )
+    if kind is not None and metadata["kind"] != kind:
+        raise CheckpointError(f"{path}: holds a {metadata['kind']!r} model, expected {kind!r}")
+    return Checkpoint(
+        kind=metadata["kind"],
+        meta=json.loads(metadata["meta"]),
+        arrays=arrays,
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
