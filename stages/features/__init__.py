@@ -1,0 +1,37 @@
+"""The registry of feature extractors: name -> the module that builds it, imported only when asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Protocol
+
+from pipeline.errors import ConfigError
+from pipeline.messages import Features, Snippet
+from stages.stage import Stage
+
+EXTRACTORS = {
+    "motion": "stages.features.motion",
+    "i3d": "stages.features.i3d",
+}
+
+
+class Extractor(Stage[Snippet, Features], Protocol):
+    """A stage from snippets to features. Its module has `build(device: str) -> Extractor`."""
+
+    name: str
+    """Key in EXTRACTORS."""
+    id: str
+    """`name@hash`: the hash changes whenever the same pixels may give other numbers (weights, parameters, version)."""
+    dim: int
+    """D of `Features.values`."""
+    sparse: bool
+    """True: values (N, D) of active cells per frame; False: one vector (D,) per snippet."""
+    analysis_height: int
+    """Picture height in pixels it wants from the decoder; it rescales others itself."""
+
+
+def build_extractor(name: str, device: str = "cpu") -> Extractor:
+    """The extractor called `name`. Raises ConfigError listing the known ones; WeightsError if its weights are absent."""
+    if name not in EXTRACTORS:
+        raise ConfigError(f"unknown feature extractor {name!r}; known: {', '.join(EXTRACTORS)}")
+    return import_module(EXTRACTORS[name]).build(device)
