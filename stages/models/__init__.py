@@ -1,0 +1,1 @@
+"""Networks of others, rebuilt from their papers: one file each, inference only."""
