@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
-KINDS = ("cyclist", "fall", "lawn", "vehicle", "scuffle", "runner")
-"""What can be planted, in the order in which it happens."""
+import av
+import cv2
+import numpy as np
+
+from pipeline.errors import OddwatchError
+from stages.demo_figures import draw, draw_shadow
+from stages.demo_scene import Scene, make_scene
+from stages.demo_walks import FPS, KINDS, Walk, crowd, limbs_at, plant
+from stages.demo_world import HEIGHT, WIDTH, project
+
+LEAD_S, SLOT_S = 9.0, 12.0
+"""Normal seconds before the first anomaly; seconds from one to the next."""
+CLOCK_START_S = 10 * 3600 + 240
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +52,33 @@ def make_demo(
 ) -> DemoFootage:
     """Write `normal.mp4`, `test.mp4` and `manifest.jsonl` into `out`; the same seed gives the same bytes.
 
-    `on_frame(done, total)` is called after every frame of either film.
+    `on_frame(done, total)` is called after every frame of either film. Raises ValueError for an unknown
+    kind, OddwatchError naming the path when it cannot be written.
     """
-    raise NotImplementedError
+    rng = np.random.default_rng(seed)
+    scene = make_scene(rng)
+    test_s = LEAD_S + SLOT_S * len(kinds)
+    starts_s = [LEAD_S + SLOT_S * k + float(rng.uniform(-1, 1)) for k in range(len(kinds))]
+    odd = [w for kind, at_s in zip(kinds, starts_s, strict=True) for w in plant(kind, at_s, rng)]
+    usual_walks, test_walks = crowd([], normal_s, rng), crowd(odd, test_s, rng)
+    frames = round(normal_s * FPS), round(test_s * FPS)
+    planted = tuple(_interval(kind, odd, at_s, frames[1]) for kind, at_s in zip(kinds, starts_s, strict=True))
+    footage = DemoFootage(
+        normal=(out / "normal.mp4",), test=out / "test.mp4", manifest=out / "manifest.jsonl", planted=planted
+    )
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if on_frame is not None:
+            on_frame(done, sum(frames))
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        encode(footage.normal[0], film(scene, usual_walks, frames[0], rng, CLOCK_START_S), count)
+        encode(footage.test, film(scene, test_walks, frames[1], rng, CLOCK_START_S + 600), count)
+        footage.manifest.write_text(_manifest(footage))
+    except OSError as error:
+        raise OddwatchError(f"{out}: cannot write the demo footage ({error.strerror}); choose another --out") from error
+    return footage
