@@ -11,7 +11,9 @@ from stages.checkpoint import Checkpoint
 from stages.stage import Stage
 
 MODELS = {
+    "mil": "stages.temporal.mil",
     "novelty": "stages.temporal.novelty",
+    "rtfm": "stages.temporal.rtfm_stream",
 }
 
 
