@@ -1,0 +1,83 @@
+"""What is told to people: an event with a life."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from typing import Literal, get_args
+
+from pipeline.messages import SCHEMA
+
+Phase = Literal["open", "update", "close"]
+Severity = Literal["low", "medium", "high", "critical"]
+
+SEVERITIES: tuple[tuple[float, Severity], ...] = ((0.9, "critical"), (0.8, "high"), (0.7, "medium"))
+"""From this peak on. One model: 4, 1.5 and 0.7 spreads of normal beyond the highest normal score. Lower is `low`."""
+
+
+def severity_of(peak: float) -> Severity:
+    """How bad a peak score in [0, 1] is."""
+    return next((name for level, name in SEVERITIES if peak >= level), "low")
+
+
+def wall_clock(run_ms: int, after_s: float) -> str:
+    """ISO 8601 UTC with milliseconds of a moment in a run."""
+    at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=run_ms + round(after_s * 1000))
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One entry of the alert stream. Its JSON has exactly these fields, but for `thumb`."""
+
+    id: str
+    """`<camera>-<run_ms>-<start_frame>`: the same in every phase and on every replay."""
+    phase: Phase
+    camera: str
+    run_ms: int
+    start_frame: int
+    end_frame: int
+    """Inclusive; so far, until `close`."""
+    started_at: str | None
+    """ISO 8601 UTC; None for files, whose wall clock is not known."""
+    ended_at: str | None
+    """None while open, and for files."""
+    start_s: float
+    end_s: float
+    """Seconds since the run's first frame; `end_s` so far, until `close`."""
+    peak: float
+    """Highest fused score in [0, 1]."""
+    severity: Severity
+    models: dict[str, float]
+    """Highest calibrated score of each model in the event."""
+    snapshot: str | None = None
+    """Where the picture of the peak is kept."""
+    clip: str | None = None
+    config_hash: str
+    model_hashes: dict[str, str]
+    schema: int = SCHEMA
+    thumb: bytes = field(default=b"", repr=False, compare=False)
+    """JPEG from the snippet with the peak, to be stored where `snapshot` will say; not in the JSON."""
+
+    def __post_init__(self) -> None:
+        if self.phase not in get_args(Phase) or self.severity not in get_args(Severity):
+            raise ValueError(f"alert {self.id}: unknown {self.phase=} or {self.severity=}")
+        if self.end_frame < self.start_frame:
+            raise ValueError(f"alert {self.id} ends at frame {self.end_frame}, before it starts")
+
+    def to_json(self, snapshot: str | None = None) -> str:
+        """One line of JSON, with the place of the picture if it is given."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "thumb"}
+        return json.dumps(values | {"snapshot": snapshot or self.snapshot}, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Alert:
+        """The alert in `to_json`'s text, without its thumb. Raises ValueError if it is none, or of another schema."""
+        try:
+            values = json.loads(text)
+            if values["schema"] != SCHEMA:
+                raise ValueError(f"alert of schema {values['schema']}, expected {SCHEMA}")
+            return cls(**values)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not an alert: {type(error).__name__} {error}") from error

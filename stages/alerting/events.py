@@ -1,0 +1,152 @@
+"""Frames -> events. A pure state machine over times, so any frame rate and any split into snippets gives the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from stages.alerting.alert import Phase
+from stages.alerting.settings import AlertSettings
+
+EPSILON_S = 1e-6
+"""0.7 - 0.4 is less than 0.3 in floating point; frames are never this close."""
+MOST_RECENT = 4096
+"""Bound of the frames remembered before an event; reached only by many frames at one time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One decoded frame as events see it."""
+
+    frame: int
+    time_s: float
+    score: float | None
+    """Fused, calibrated; None where nothing may be concluded: not scored, or in a warm-up."""
+    models: Mapping[str, float] = field(default_factory=dict)
+    """model -> calibrated score, of the models that have one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Frames that belong together, so far."""
+
+    start_frame: int
+    start_s: float
+    end_frame: int
+    end_s: float
+    peak: float
+    models: Mapping[str, float]
+    paused: bool = False
+    """The score fell below clear_at; raise_at within merge_gap_s resumes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """All that is remembered of a run between two frames."""
+
+    time_s: float = 0.0
+    event: Event | None = None
+    told_s: float = 0.0
+    """When the event was last told of."""
+    quiet_until_s: float = 0.0
+    recent: tuple[Moment, ...] = ()
+    """The frames of the last min_length_s, and one before; empty while an event is open."""
+
+    def is_idle(self, settings: AlertSettings) -> bool:
+        """True if no event is open and none may be beginning."""
+        return self.event is None and not any(_is_raised(m, settings) for m in self.recent)
+
+
+Change = tuple[Phase, Event]
+
+
+def advance(watch: Watch, moment: Moment, settings: AlertSettings, live: bool) -> tuple[Watch, list[Change]]:
+    """The next frame: what is known after it, and what became of an event by it.
+
+        score     ___/~~~~~~\\__/~~~~\\_________________________/~~~~
+        raise_at - -/- - - - \\-/- - - \\- - - - - - - - - - - -/- - -
+        alert        |-open           |  merge_gap  |-close    |-open (not before cooldown_s after the end)
+                  min_length      (last frame >= clear_at: the end)
+
+    It opens on a raised frame that has min_fraction of the frames of the last min_length_s raised, and begins with the
+    first of these. Frames without a score count as not raised; they neither pause an open event nor carry it on, and
+    once they last longer than merge_gap_s it is closed.
+    """
+    time_s = max(moment.time_s, watch.time_s)  # a camera's clock may step back
+    moment = replace(moment, time_s=time_s)
+    event, told_s, quiet_until_s, recent = watch.event, watch.told_s, watch.quiet_until_s, watch.recent
+    changes: list[Change] = []
+
+    def close(ending: Event) -> None:
+        nonlocal event, quiet_until_s
+        changes.append(("close", ending))
+        event, quiet_until_s = None, ending.end_s + settings.cooldown_s
+
+    if event and time_s - event.end_s > settings.merge_gap_s + EPSILON_S:
+        close(event)
+    if event:
+        event = _extended(event, moment, settings)
+        if time_s - event.start_s >= settings.max_length_s - EPSILON_S:
+            close(event)
+        elif live and time_s - told_s >= settings.update_every_s - EPSILON_S:
+            changes.append(("update", event))
+            told_s = time_s
+    else:
+        recent = _recent(recent, moment, settings.min_length_s)
+        if time_s >= quiet_until_s - EPSILON_S and (event := _opened(recent, settings)):
+            changes.append(("open", event))
+            told_s, recent = time_s, ()
+    return Watch(time_s, event, told_s, quiet_until_s, recent), changes
+
+
+def finish(watch: Watch, settings: AlertSettings) -> tuple[Watch, list[Change]]:
+    """The run is over: its event is closed. Only the cool-down is still known afterwards."""
+    if watch.event is None:
+        return Watch(quiet_until_s=watch.quiet_until_s), []
+    return Watch(quiet_until_s=watch.event.end_s + settings.cooldown_s), [("close", watch.event)]
+
+
+def _is_raised(moment: Moment, settings: AlertSettings) -> bool:
+    return moment.score is not None and moment.score >= settings.raise_at
+
+
+def _recent(recent: tuple[Moment, ...], moment: Moment, min_length_s: float) -> tuple[Moment, ...]:
+    recent = (*recent[-MOST_RECENT + 1 :], moment)
+    since_s = moment.time_s - min_length_s + EPSILON_S
+    old = 0
+    while old + 1 < len(recent) and recent[old + 1].time_s <= since_s:
+        old += 1
+    return recent[old:]
+
+
+def _opened(recent: tuple[Moment, ...], settings: AlertSettings) -> Event | None:
+    if not _is_raised(recent[-1], settings):
+        return None
+    if recent[-1].time_s - recent[0].time_s < settings.min_length_s - EPSILON_S and len(recent) < MOST_RECENT:
+        return None
+    raised = [m for m in recent if _is_raised(m, settings)]
+    if len(raised) < settings.min_fraction * len(recent) - EPSILON_S:
+        return None
+    first = raised[0]
+    event = Event(first.frame, first.time_s, first.frame, first.time_s, 0.0, {})
+    for moment in recent[recent.index(first) :]:
+        event = _extended(event, moment, settings)
+    return event
+
+
+def _extended(event: Event, moment: Moment, settings: AlertSettings) -> Event:
+    if moment.score is None:
+        return event
+    if moment.score < (settings.raise_at if event.paused else settings.clear_at):
+        return event if event.paused else replace(event, paused=True)
+    models = {**event.models}
+    for name, score in moment.models.items():
+        models[name] = max(score, models.get(name, score))
+    return replace(
+        event,
+        end_frame=moment.frame,
+        end_s=moment.time_s,
+        peak=max(event.peak, moment.score),
+        models=models,
+        paused=False,
+    )

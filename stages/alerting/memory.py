@@ -1,0 +1,66 @@
+"""What alerting remembers of a camera between two messages, as a stage state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from stages.alerting.accounting import Account, Ledger
+from stages.alerting.events import Event, Moment, Watch
+from stages.stage import State
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The picture of the oddest raised frame of an event that is open or may be beginning."""
+
+    score: float = 0.0
+    jpeg: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All that outlives a call."""
+
+    ledger: Ledger | None = None
+    watch: Watch = field(default_factory=Watch)
+    evidence: Evidence = field(default_factory=Evidence)
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """model -> hash, of the models seen in this run."""
+
+
+def load_memory(state: State) -> Memory:
+    """The memory in a state; {} is a fresh one."""
+    if not state:
+        return Memory()
+    told = json.loads(state["memory"].tobytes())
+    ledger, watch = told["ledger"], told["watch"]
+    return Memory(
+        ledger=Ledger(**{**ledger, "account": Account(**ledger["account"])}) if ledger else None,
+        watch=Watch(
+            **{
+                **watch,
+                "event": Event(**watch["event"]) if watch["event"] else None,
+                "recent": tuple(Moment(**m) for m in watch["recent"]),
+            }
+        ),
+        evidence=Evidence(told["evidence_score"], state["evidence_jpeg"].tobytes()),
+        hashes=told["hashes"],
+    )
+
+
+def save_memory(memory: Memory) -> State:
+    """The memory as a state: readable JSON, and the picture as it is."""
+    told = {
+        "ledger": asdict(memory.ledger) if memory.ledger else None,
+        "watch": asdict(memory.watch),
+        "evidence_score": memory.evidence.score,
+        "hashes": dict(memory.hashes),
+    }
+    return {
+        "memory": np.frombuffer(json.dumps(told, allow_nan=False).encode(), np.uint8),
+        "evidence_jpeg": np.frombuffer(memory.evidence.jpeg, np.uint8),
+    }
