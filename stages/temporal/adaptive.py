@@ -1,0 +1,2 @@
+class Adaptive:
+    def __init__(self, name): raise NotImplementedError

@@ -1,0 +1,132 @@
+"""Novelty of sparse features: distance of each moving cell to a bank of normal ones, judged by where it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.messages import Features
+from stages.temporal.novelty_bank import mean_distance
+
+STILL = -1.0
+"""What a cell in which nothing moves adds: less than one with ordinary motion."""
+CAP = 8.0
+"""Deviations beyond which a cell is not odder."""
+TOP = 15
+"""A frame's score is the mean of this many of its oddest cells: a thing covers several."""
+BOX = 7
+"""Cells: what is normal at a place is learned from a square of this width around it."""
+PRIOR = 20.0
+"""Cells' worth of belief that a place is like all others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """How values and positions become comparable coordinates."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    rows: int
+
+    @classmethod
+    def of(cls, values: np.ndarray, rows: int) -> Scale:
+        """From normal values (N, D) on a grid of `rows` rows; a value that never varies is left as it is."""
+        deviation = values.std(axis=0, dtype=np.float64)
+        return cls(
+            values.mean(axis=0, dtype=np.float64).astype(np.float32),
+            np.where(deviation > 1e-6, deviation, 1).astype(np.float32),
+            rows,
+        )
+
+    def __call__(self, values: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """float32 (N, D + 2): standardised values over sqrt(D), then place [row, column] in half grid heights."""
+        shape = (values - self.mean) / (self.deviation * np.float32(np.sqrt(values.shape[1])))
+        return np.concatenate([shape, places * np.float32(2 / self.rows)], axis=1, dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """Sums of held-out normal distances at each cell of the grid, from which its own mean and deviation follow."""
+
+    sums: np.ndarray
+    """float64 (3, rows, columns): count, sum and sum of squares."""
+
+    @classmethod
+    def of(cls, grid: tuple[int, int], places: np.ndarray, distances: np.ndarray) -> Ground:
+        """From distances (N,) at places int (N, 2)."""
+        at = places[:, 0].astype(np.intp) * grid[1] + places[:, 1]
+        exact = distances.astype(np.float64)
+        weights = (None, exact, exact * exact)
+        return cls(np.stack([np.bincount(at, w, grid[0] * grid[1]) for w in weights]).reshape(3, *grid))
+
+    def levels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation float32 (rows, columns) around each cell, shrunk to the whole picture's."""
+        total = self.sums.sum(axis=(1, 2))
+        overall = total / max(total[0], 1)
+        around = _box(self.sums) + PRIOR * overall[:, None, None]
+        mean = around[1] / np.maximum(around[0], 1e-9)
+        deviation = np.sqrt(np.maximum(around[2] / np.maximum(around[0], 1e-9) - mean * mean, 0))
+        floor = 0.25 * np.sqrt(max(overall[2] - overall[1] ** 2, 0)) + 1e-3
+        return mean.astype(np.float32), np.maximum(deviation, floor).astype(np.float32)
+
+
+def _box(sums: np.ndarray) -> np.ndarray:
+    """Sums over the BOX x BOX cells around each, fewer at the edges."""
+    reach = BOX // 2
+    for axis in (1, 2):
+        pad = [(0, 0)] * 3
+        pad[axis] = (reach + 1, reach)
+        run = np.cumsum(np.pad(sums, pad), axis=axis)
+        ahead, behind = [slice(None)] * 3, [slice(None)] * 3
+        ahead[axis], behind[axis] = slice(BOX, None), slice(None, -BOX)
+        sums = run[tuple(ahead)] - run[tuple(behind)]
+    return sums
+
+
+def distances(features: Features, scale: Scale, bank: np.ndarray) -> np.ndarray:
+    """float32 (N,): distance of each active cell to the bank, frame by frame, so that snippets may be cut anywhere."""
+    places = places_on(features, scale.rows)
+    queries = scale(features.values, places)
+    parts = [mean_distance(queries[a:b], bank) for a, b in frame_slices(features) if b > a]
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def places_on(features: Features, rows: int) -> np.ndarray:
+    """[row, column] of each active cell, scaled to a grid of `rows` rows."""
+    assert features.cells is not None and features.grid is not None
+    places = features.cells[:, 1:]
+    return places if features.grid[0] == rows else places * rows // features.grid[0]
+
+
+def frame_slices(features: Features) -> list[tuple[int, int]]:
+    """For each kept frame the range of its active cells. Raises ValueError if cells are not in frame order."""
+    assert features.cells is not None
+    frames = features.cells[:, 0]
+    if np.any(np.diff(frames) < 0):
+        raise ValueError("the active cells of a snippet must be ordered by frame")
+    edges = np.searchsorted(frames, np.arange(len(features.picked) + 1))
+    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+
+
+def frame_scores(
+    features: Features, far: np.ndarray, levels: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """float32 (T,): mean of the oddest cells of each frame, in deviations from what is normal at their place."""
+    mean, deviation = levels
+    odd = cell_scores(features, far, mean, deviation)
+    return np.array([top_mean(odd[a:b]) for a, b in frame_slices(features)], np.float32)
+
+
+def cell_scores(features: Features, far: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """float32 (N,): each active cell's distance in deviations from the mean at its place, within STILL and CAP."""
+    places = places_on(features, mean.shape[0])
+    at = (places[:, 0], np.minimum(places[:, 1], mean.shape[1] - 1))
+    return np.clip((far - mean[at]) / deviation[at], STILL, CAP)
+
+
+def top_mean(odd: np.ndarray) -> float:
+    """Mean of the TOP largest; where there are fewer, the rest are still."""
+    if len(odd) <= TOP:
+        return float((odd.sum(dtype=np.float64) + STILL * (TOP - len(odd))) / TOP)
+    return float(np.partition(odd, -TOP)[-TOP:].mean(dtype=np.float64))
