@@ -23,8 +23,8 @@ class AlertSettings(BaseModel):
     """Score in (0, 1) at which an event begins; 0.5 is the highest score of normal footage."""
     clear_at: Level = 0.5
     """Score in (0, 1) below which an event pauses; must be lower than raise_at."""
-    min_length_s: Annotated[Seconds, Field(le=10)] = 0.3
-    """Seconds the score must stay at raise_at before an alert opens."""
+    min_length_s: Annotated[Seconds, Field(le=10)] = 0.4
+    """Seconds the score must be at raise_at (but for the share that min_fraction forgives) before an alert opens."""
     min_fraction: Annotated[float, Field(gt=0, le=1)] = 0.75
     """Share of the frames within min_length_s that must be at raise_at; 1 forgives no dip."""
     merge_gap_s: Seconds = 2.0

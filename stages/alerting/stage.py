@@ -25,16 +25,11 @@ class Joined:
     def __post_init__(self) -> None:
         if bool(self.scores) + (self.gap is not None) + (self.end is not None) != 1:
             raise ValueError("an id has either scores, or a gap, or an end")
-        first = self.span
         for name, scores in self.scores.items():
             if scores.model != name:
                 raise ValueError(f"scores of model {scores.model!r} are joined as {name!r}")
-            if (scores.camera, scores.id, scores.first_frame) != (first.camera, first.id, first.first_frame) or len(
-                scores.times_s
-            ) != len(first.times_s):
-                raise ValueError(
-                    f"models {first.model!r} and {name!r} scored different frames: {first.id}, {scores.id}"
-                )
+            if _frames_of(scores) != _frames_of(self.span):
+                raise ValueError(f"{name!r} scored {_frames_of(scores)}, another model {_frames_of(self.span)}")
 
     @property
     def span(self) -> Span:
@@ -86,6 +81,10 @@ def read_account(state: State) -> Account | None:
     """The account of a camera's current or last run; None before its first message."""
     ledger = load_memory(state).ledger
     return ledger.account if ledger else None
+
+
+def _frames_of(span: Span) -> tuple[str, str, int, int]:
+    return span.camera, span.id, span.first_frame, span.next_frame
 
 
 def _is_next(span: Span, ledger: Ledger) -> bool:
