@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from stages.demo_surfaces import surfaces, vignette
 from stages.demo_world import CANVAS, EYE, FOCAL, SHADE, SUN, Colour, project
@@ -77,7 +78,7 @@ def drop(points_m: np.ndarray) -> np.ndarray:
     return points_m * (1, 0, 1) + points_m[:, 1:2] * SUN
 
 
-def box(centre: Sequence[float], size: Sequence[float], colour: Colour, turn: float = 0.0) -> Iterator[Face]:
+def box(centre: ArrayLike, size: Sequence[float], colour: Colour, turn: float = 0.0) -> Iterator[Face]:
     """The visible faces of a box standing at `centre` (of its base), turned by radians about the vertical."""
     half = np.array([size[0] / 2, size[1], size[2] / 2])
     spin = np.array([[np.cos(turn), 0, -np.sin(turn)], [0, 1, 0], [np.sin(turn), 0, np.cos(turn)]])
@@ -88,7 +89,7 @@ def box(centre: Sequence[float], size: Sequence[float], colour: Colour, turn: fl
         corners[:, a], corners[:, b] = (-1, 1, 1, -1), (-1, -1, 1, 1)
         corners[:, 1] = np.maximum(corners[:, 1], 0)
         normal = spin[:, axis] * sign
-        world = (corners * half) @ spin.T + centre
+        world = (corners * half) @ spin.T + np.asarray(centre)
         if normal @ (EYE - world[0]) > 0:
             light = 1.12 if axis == 1 else 0.92 - 0.18 * float(normal @ (0.7, 0, 0.5))
             yield world, tone(colour, light)
@@ -132,12 +133,12 @@ def _trunk() -> list[Face]:
 
 def _lamp_post() -> list[Face]:
     iron = (58, 62, 66)
-    head = LAMP + (0, 4.1, 0)
+    head = LAMP + np.array([0, 4.1, 0])
     return [
         *box(LAMP, (0.34, 0.4, 0.34), iron),
         *box(LAMP, (0.14, 4.2, 0.14), iron),
         *box(head, (0.5, 0.42, 0.5), (232, 226, 196)),
-        *box(head + (0, 0.42, 0), (0.7, 0.1, 0.7), iron),
+        *box(head + np.array([0, 0.42, 0]), (0.7, 0.1, 0.7), iron),
     ]
 
 

@@ -9,19 +9,16 @@ from stages.demo_world import AXES, CANVAS, EYE, FOCAL, WALL_Z, lawn_distance
 
 
 def surfaces(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Ground and wall without shadows: float64 (2H, 2W, 3), and a mask of the ground. Ray cast at twice the canvas."""
-    rows, columns = np.mgrid[0 : 2 * CANVAS[0], 0 : 2 * CANVAS[1]].astype(np.float32)
-    right = (columns - CANVAS[1]) / 2 / FOCAL
-    up = (CANVAS[0] - rows) / 2 / FOCAL
+    """Ground and wall without shadows, float64 (2H, 2W, 3) RGB, and bool (2H, 2W): where there is ground."""
+    rows, columns = np.mgrid[0 : CANVAS[0], 0 : CANVAS[1]] + 0.5
+    right, up = (columns - CANVAS[1] / 2) / FOCAL, (CANVAS[0] / 2 - rows) / FOCAL
     ray = AXES[2] + right[..., None] * AXES[0] + up[..., None] * AXES[1]
     to_ground = np.where(ray[..., 1] < -1e-3, -EYE[1] / np.minimum(ray[..., 1], -1e-3), np.inf)
     to_wall = WALL_Z / ray[..., 2]
     ground = to_ground < to_wall
-    at = ray * np.where(ground, to_ground, to_wall)[..., None] + EYE
+    x, y, z = np.moveaxis(ray * np.where(ground, to_ground, to_wall)[..., None] + EYE, -1, 0)
     noise = _Noise(rng)
-    picture = np.where(ground[..., None], _ground(at[..., 0], at[..., 2], noise), _wall(at[..., 0], at[..., 1], noise))
-    small = cv2.resize(picture, CANVAS[::-1], interpolation=cv2.INTER_AREA)
-    return small, cv2.resize(ground.astype(np.float64), CANVAS[::-1], interpolation=cv2.INTER_AREA) > 0.5
+    return np.where(ground[..., None], _ground(x, z, noise), _wall(x, y, noise)), ground
 
 
 class _Noise:
@@ -68,7 +65,9 @@ def _wall(x: np.ndarray, y: np.ndarray, noise: _Noise) -> np.ndarray:
         middle, half = (low + high) / 2, (high - low) / 2
         frame = (abs(across) < 0.85) & (abs(y - middle) < half + 0.1)
         glass = (abs(abs(across) - 0.38) < 0.33) & (abs(y - middle) < half - 0.06) & (abs(y - middle - 0.3) > 0.04)
-        sky = 92 + 26 * (y - low) / (high - low) + 9 * noise.cell(bay, course * 0 + low) + 10 * ((across + y) % 1.7 < 0.5)
+        sky = (
+            92 + 26 * (y - low) / (high - low) + 9 * noise.cell(bay, course * 0 + low) + 10 * ((across + y) % 1.7 < 0.5)
+        )
         wall = np.where(frame[..., None], np.array([222.0, 218.0, 208.0]), wall)
         wall = np.where(glass[..., None], sky[..., None] * np.array([0.78, 0.92, 1.06]), wall)
     frame = (abs(x + 2.0) < 1.35) & (y < 2.95)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,6 +26,8 @@ USUAL = (
 )
 """Corners (x, z) in metres of the ways that people take."""
 STEP_M = 0.1
+LENGTH_M = {"cyclist": 1.7, "vehicle": 3.9}
+"""Of what is longer than a person; it shows before its middle does."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +66,8 @@ class Walk:
     def odd(self, t_s: np.ndarray) -> np.ndarray:
         """bool (N,): whether the anomaly happens at the times, in view."""
         x, z, _ = self.at(t_s)
-        present = in_view(x, z)
+        half_m = LENGTH_M.get(self.kind, 0.0) / 2
+        present = in_view(x - half_m, z) | in_view(x + half_m, z)
         paused = self.paused_s(t_s)
         if self.kind in ("fall", "scuffle"):
             return present & (paused > 0) & (paused < self.pause_s)
@@ -72,28 +76,28 @@ class Walk:
         return present & bool(self.kind)
 
 
-def in_view(x: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """bool (N,): whether the middle of somebody standing there is in the picture."""
+def in_view(x: np.ndarray, z: np.ndarray, margin: float = 0.0) -> np.ndarray:
+    """bool (N,): whether the middle of somebody standing there is in the picture, or within some pixels of it."""
     pixels, _ = project(np.stack([x, np.full_like(x, 0.9), z], axis=1))
-    return (pixels[:, 0] >= 0) & (pixels[:, 0] < CANVAS[1]) & (pixels[:, 1] >= 0) & (pixels[:, 1] < CANVAS[0])
+    return np.all((pixels > -margin) & (pixels < np.array(CANVAS[::-1]) + margin), axis=1)
 
 
-def limbs_at(walk: Walk, t_s: float) -> tuple[list[Limb], float, float] | None:
-    """The actor's limbs at a time, with its x and z; None while it is not in the courtyard."""
-    around = np.array([t_s - 0.04, t_s, t_s + 0.04])
-    xs, zs, gone_m = walk.at(around)
-    if not np.isfinite(xs[1]):
+def limbs_at(walk: Walk, t_s: float) -> list[Limb] | None:
+    """The actor's limbs at a time; None while it is out of the picture."""
+    if not walk.start_s < t_s < walk.end_s:
         return None
-    along = int(np.clip(gone_m[1] / STEP_M, 5, len(walk.way) - 6))
+    now = np.array([t_s])
+    x, z, gone_m = (float(v[0]) for v in walk.at(now))
+    if not in_view(np.array([x]), np.array([z]), margin=160.0)[0]:
+        return None
+    along = int(np.clip(gone_m / STEP_M, 5, len(walk.way) - 6))
     dx, dz = walk.way[along + 5] - walk.way[along - 5]
-    pose = Pose(x=float(xs[1]), z=float(zs[1]), heading=float(np.arctan2(dz, dx)), phase=float(gone_m[1] * 4.2))
+    pose = Pose(x=x, z=z, heading=float(np.arctan2(dz, dx)), phase=gone_m * 4.2)
     if walk.kind == "vehicle":
-        return van(pose), pose.x, pose.z
+        return van(pose)
     if walk.kind == "cyclist":
-        return cyclist(walk.look, replace(pose, phase=float(gone_m[1] * 1.6))), pose.x, pose.z
-    paused = float(walk.paused_s(around[1:2])[0])
-    pose = _act(walk, pose, paused)
-    return person(walk.look, pose), pose.x, pose.z
+        return cyclist(walk.look, replace(pose, phase=gone_m * 1.6))
+    return person(walk.look, _act(walk, pose, float(walk.paused_s(now)[0])))
 
 
 def _act(walk: Walk, pose: Pose, paused_s: float) -> Pose:
@@ -134,7 +138,7 @@ def make_way(corners: tuple[tuple[float, float], ...], aside_m: float = 0.0) -> 
     points = np.asarray(corners, np.float64)
     legs = [
         np.linspace(a, b, max(2, round(float(np.linalg.norm(b - a)) / STEP_M)), endpoint=False)
-        for a, b in zip(points[:-1], points[1:], strict=True)
+        for a, b in pairwise(points)
     ]
     line = np.concatenate(legs)
     wide = np.pad(line, ((15, 15), (0, 0)), mode="edge")
@@ -157,13 +161,13 @@ def plant(kind: str, at_s: float, rng: np.random.Generator) -> list[Walk]:
         walks = [Walk(look, make_way(((-34, 16.2), (-2.6, 16.0), (3.4, 8.6), (3.6, 1))), 0.0, 1.7, kind)]
     elif kind == "fall":
         way = make_way(((-34, 17.6), (34, 17.6)))
-        walks = [Walk(look, way, 0.0, 1.4, kind, pause_at_m=40.0, pause_s=3.6)]
+        walks = [Walk(look, way, 0.0, 1.4, kind, pause_at_m=35.2, pause_s=3.6)]
     elif kind == "scuffle":
         there, back = make_way(((-34, 17.0), (34, 17.0))), make_way(((34, 17.2), (-34, 17.2)))
-        meet_m = 34.0 + 8.2
+        meet_m = 34.0 + 1.0
         walks = [
-            Walk(look, there, 0.0, 1.3, kind, pause_at_m=meet_m - 0.35, pause_s=4.0),
-            Walk(draw_look(rng), back, 0.0, 1.3, kind, pause_at_m=68 - meet_m - 0.35, pause_s=4.0),
+            Walk(look, there, 0.0, 1.3, kind, pause_at_m=meet_m - 0.45, pause_s=4.0),
+            Walk(draw_look(rng), back, 0.0, 1.3, kind, pause_at_m=68 - meet_m - 0.45, pause_s=4.0),
         ]
     else:
         raise ValueError(f"no anomaly is called {kind!r}; known are {', '.join(KINDS)}")
@@ -178,22 +182,30 @@ def crowd(first: list[Walk], length_s: float, rng: np.random.Generator) -> list[
     tracks = [_track(w, times_s) for w in walks]
     start_s = -45.0
     while start_s < length_s:
-        start_s += rng.exponential(2.6)
-        walk = _usual(start_s, rng)
-        track = _track(walk, times_s)
-        if all(_clear(track, other, 2.6 if w.kind == "vehicle" else 0.9) for w, other in zip(walks, tracks, strict=True)):
-            walks.append(walk)
-            tracks.append(track)
+        start_s += rng.exponential(0.9)
+        party = _party(start_s, rng)
+        ways = [_track(w, times_s) for w in party]
+        if all(_clear(a, b, _room_m(w)) for w, b in zip(walks, tracks, strict=True) for a in ways):
+            walks += party
+            tracks += ways
     return walks
 
 
-def _usual(start_s: float, rng: np.random.Generator) -> Walk:
-    way = make_way(USUAL[rng.integers(len(USUAL))], float(rng.uniform(-0.7, 0.7)))
+def _party(start_s: float, rng: np.random.Generator) -> list[Walk]:
+    """Somebody on a usual way, or two side by side."""
+    corners, aside_m = USUAL[rng.integers(len(USUAL))], float(rng.uniform(-0.7, 0.7))
+    way = make_way(corners, aside_m)
     walk = Walk(draw_look(rng), way, start_s, float(np.clip(rng.normal(1.35, 0.18), 0.9, 1.8)))
     if rng.random() < 0.2:
         length_m = len(way) * STEP_M
         walk = replace(walk, pause_at_m=float(rng.uniform(0.4, 0.6) * length_m), pause_s=float(rng.uniform(2, 8)))
-    return walk
+    if rng.random() < 0.8:
+        return [walk]
+    return [walk, replace(walk, look=draw_look(rng), way=make_way(corners, aside_m - 0.8 * np.sign(aside_m)))]
+
+
+def _room_m(walk: Walk) -> float:
+    return 2.6 if walk.kind == "vehicle" else 0.75
 
 
 def _track(walk: Walk, times_s: np.ndarray) -> np.ndarray:
