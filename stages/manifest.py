@@ -123,3 +123,10 @@ def _intervals(value: object, where: str) -> tuple[Interval, ...] | None:
             hint = "expected [first, last] frame, counted from 0, both inside, first <= last"
             raise ConfigError(f"{where}: anomalies: {hint}; got {pair}")
     return tuple(sorted((first, last) for first, last in value))
+
+
+def manifest_line(entry: Entry) -> str:
+    """One line of a manifest; absent keys stay absent."""
+    record: dict = {"video": entry.video, "split": entry.split, "label": entry.label, "group": entry.group}
+    record["anomalies"] = None if entry.anomalies is None else [list(pair) for pair in entry.anomalies]
+    return json.dumps({key: record[key] for key in KEYS if record[key] is not None}, ensure_ascii=False)
