@@ -173,7 +173,7 @@ def _continue(client: httpx.Client, link: httpx.URL, size: int, part: Path, prog
         resumed = answer.headers.get("Content-Range", "").startswith(f"bytes {done}-") and answer.status_code == 206
         done = done if resumed else 0
         with part.open("ab" if resumed else "wb") as f:
-            for chunk in answer.iter_raw(1 << 18):
+            for chunk in answer.iter_raw():
                 done += len(chunk)
                 if done > size:
                     raise _NotGiven(f"sends more than the published {size} bytes")
