@@ -1,0 +1,38 @@
+"""Decode stage: archived videos and folders of pictures to snippets. Cameras are in stages/live.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+from stages.decode_settings import DecodeSettings as DecodeSettings
+from stages.image_folder import ImageFolder
+from stages.snippets import Cut, Cutter, Run
+from stages.sources import Source
+from stages.video_file import VideoFile
+
+
+def read_messages(
+    source: Source,
+    settings: DecodeSettings,
+    run_ms: int,
+    clock: Callable[[], float],
+    *,
+    skip_until_seq: int = 0,
+) -> Iterator[Cut]:
+    """Every snippet and gap of a file or a folder of pictures, then its End. Memory does not grow with its length.
+
+    `clock` gives unix seconds and fills in `made_ms`; all else is the same, byte for byte, however often it is read.
+    Messages with seq < `skip_until_seq` are not yielded, and their pictures not converted, which saves about half.
+    What can be decoded of a damaged file is; `End.status` says in one line what was wrong.
+    Closing the iterator closes the file. Raises SourceError if it cannot be opened or holds no picture.
+    """
+    if source.kind == "live":
+        raise ValueError(f"{source.redacted} is live; read it with stages.live.read_live")
+    run = Run(camera=source.camera, run_ms=run_ms)
+    cutter = Cutter(run, clock, snippet_frames=settings.snippet_frames, fps=settings.fps, skip_until_seq=skip_until_seq)
+    reader = ImageFolder(source, settings) if source.kind == "images" else VideoFile(source, settings)
+    with closing(reader.pictures()) as pictures:
+        for picture in pictures:
+            yield from cutter.add(picture)
+    yield from cutter.end(reader.status)

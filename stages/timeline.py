@@ -1,0 +1,26 @@
+"""When each frame of a file is shown, whatever its timestamps are worth."""
+
+from __future__ import annotations
+
+
+class Timeline:
+    """Seconds since the first frame, never falling.
+
+    A timestamp that is missing or not after its predecessor's is replaced by one `period_s` after it, so a file whose
+    clock starts again goes on at its frame rate. Jumps forward are believed: such a file may be a time lapse.
+    """
+
+    def __init__(self, period_s: float) -> None:
+        self._period_s = period_s
+        self._start_s: float | None = None
+        self._last_s = -period_s
+
+    def place(self, stamp_s: float | None) -> float:
+        """The time of the next frame, shown at `stamp_s` if it is known."""
+        if stamp_s is not None and self._start_s is None:
+            self._start_s = stamp_s - max(0.0, self._last_s + self._period_s)
+        time_s = None if stamp_s is None or self._start_s is None else stamp_s - self._start_s
+        if time_s is None or time_s <= self._last_s:
+            time_s = self._last_s + self._period_s
+        self._last_s = time_s
+        return time_s

@@ -1,0 +1,183 @@
+"""Reads a video file to its end, whatever its state."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from pipeline.errors import SourceError
+from stages.decode_settings import DecodeSettings
+from stages.gate import Gate
+from stages.opening import open_file, picture_stream
+from stages.scaler import Scaler
+from stages.snippets import Picture
+from stages.sources import Source
+from stages.timeline import Timeline
+from stages.wholeness import bytes_missing
+
+READ_ERRORS = 8
+"""Read errors in a row, without a packet between them, after which the rest of a file is given up."""
+HIDDEN_FRAMES = ("vp8", "vp9", "av1", "libdav1d", "libvpx", "libvpx-vp9")
+"""Codecs with packets that show nothing."""
+
+
+class _Damage(Exception):
+    """Met while decoding on several threads."""
+
+
+class VideoFile:
+    """The pictures of one video file. `status` is valid once they have all been read.
+
+    Several threads lose pictures around damage, how many depends on how many threads. So at the first sign of it
+    the file is read again from its beginning on one thread, and what was already given out is passed over.
+    """
+
+    def __init__(self, source: Source, settings: DecodeSettings) -> None:
+        self._source = source
+        self._settings = settings
+        self._given = 0
+        self._unread = 0
+        self._faulty = 0
+        self._last_s = 0.0
+        self._early_s = 0.0
+        self.status = "complete"
+
+    def pictures(self) -> Generator[Picture, None, None]:
+        """Every picture that can be decoded. Raises SourceError if there is none."""
+        size = self._size()
+        try:
+            with closing(self._read(self._settings.threads)) as pictures:
+                for picture in pictures:
+                    self._given += 1
+                    yield picture
+        except _Damage:
+            with closing(self._read(1)) as pictures:
+                for index, picture in enumerate(pictures):
+                    if index >= self._given:
+                        self._given += 1
+                        yield picture
+        if not self._given:
+            raise SourceError(f"{self._source.redacted}: not one picture in it can be decoded; fetch it again")
+        self.status = self._verdict(size)
+
+    def _read(self, threads: int) -> Generator[Picture, None, None]:
+        settings = self._settings
+        with open_file(self._source, settings.open_timeout_s, settings.read_timeout_s) as container:
+            stream = picture_stream(container, self._source)
+            stream.thread_type = "NONE" if threads == 1 else "AUTO"
+            stream.codec_context.thread_count = threads
+            decoder = _Decoder(container, stream, careful=threads == 1)
+            timeline = Timeline(1 / float(stream.average_rate or stream.guessed_rate or 25))
+            aspect = stream.sample_aspect_ratio
+            scaler, gate = None, Gate()
+            for frame, damaged in decoder.frames(gate):
+                scaler = scaler or Scaler(frame, settings.height, aspect)
+                fault = gate.fault(frame, damaged)
+                if fault and threads != 1:
+                    raise _Damage
+                self._faulty += bool(fault)
+                stamp_s = None if frame.pts is None else float(frame.pts * (frame.time_base or stream.time_base))
+                self._last_s = timeline.place(stamp_s)
+                yield Picture(time_s=self._last_s, pixels=partial(scaler.pixels, frame), fault=fault)
+            self._unread = decoder.unread
+            self._early_s = _early_s(container, self._last_s)
+
+    def _size(self) -> int:
+        return 0 if "://" in self._source.uri else _size(self._source.uri)
+
+    def _verdict(self, size: int) -> str:
+        if self._size() > size:
+            return f"growing: {self._size() - size} bytes were added while it was read; score it again when it is done"
+        missing = 0 if "://" in self._source.uri else bytes_missing(Path(self._source.uri))
+        if missing:
+            return f"truncated: the file ends {missing} bytes early" + self._damage("; ")
+        if self._early_s:
+            return f"truncated: the file ends {self._early_s:.1f} s early" + self._damage("; ")
+        return self._damage("damaged: ") or "complete"
+
+    def _damage(self, lead: str) -> str:
+        if not self._unread and not self._faulty:
+            return ""
+        return f"{lead}{self._unread} packets cannot be decoded, {self._faulty} pictures are faulty"
+
+
+class _Decoder:
+    """Packets to frames, past whatever cannot be read. Not `careful`: raises _Damage instead."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream, careful: bool) -> None:
+        self._container = container
+        self._stream = stream
+        self._careful = careful
+        self._damaged_pts: set[int | None] = set()
+        self.unread = 0
+
+    def frames(self, gate: Gate) -> Iterator[tuple[av.VideoFrame, bool]]:
+        """(frame, whether its packet was damaged) in the order shown."""
+        sent = got = 0
+        for packet in self._packets():
+            sent += packet.size > 0 and not packet.is_discard
+            if packet.is_corrupt:
+                self._met_damage()
+                self._damaged_pts.add(packet.pts)
+            try:
+                frames = self._stream.decode(packet)
+            except av.EOFError:
+                continue
+            except av.FFmpegError:
+                self._met_damage()
+                self.unread += 1
+                gate.shut()
+                continue
+            for frame in frames:
+                got += 1
+                damaged = frame.pts in self._damaged_pts
+                self._damaged_pts.discard(frame.pts)
+                yield frame, damaged
+        # PyAV swallows an error while it empties the decoder, and the frames after it.
+        if 0 < sent - got <= 64 and self._stream.codec_context.name not in HIDDEN_FRAMES:
+            self._met_damage()
+
+    def _packets(self) -> Iterator[av.Packet]:
+        errors = 0
+        while True:
+            try:
+                for packet in self._container.demux(self._stream):
+                    errors = 0
+                    yield packet
+                return
+            except av.FFmpegError:
+                self._met_damage()
+                self.unread += 1
+                errors += 1
+                if errors == READ_ERRORS:
+                    # The decoder still holds the last pictures.
+                    flush = av.Packet()
+                    flush.stream = self._stream
+                    yield flush
+                    return
+
+    def _met_damage(self) -> None:
+        if not self._careful:
+            raise _Damage
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def _early_s(container: InputContainer, last_s: float) -> float:
+    """Seconds by which the video ends before the container says. Only FLV is believed: others count audio or guess."""
+    if container.format.name != "flv" or len(container.streams) > 1 or container.duration is None:
+        return 0.0
+    early_s = container.duration / av.time_base - last_s
+    return early_s if early_s > 2.0 else 0.0
