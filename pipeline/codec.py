@@ -88,3 +88,12 @@ def decode_state(raw: Mapping[bytes, bytes]) -> State:
     """The state in hash fields; writable copies."""
     names = [k.decode() for k in raw if not k.endswith(b":array") and k + b":array" in raw]
     return {name: _array(raw, name).copy() for name in names}
+
+
+def number(state: State, name: str, default: int = -1) -> int:
+    """A whole number kept in a state."""
+    return int(state[name]) if name in state else default
+
+
+def as_array(value: int) -> np.ndarray:
+    return np.asarray(value, np.int64)

@@ -27,11 +27,27 @@ class Extractor(Stage[Snippet, Features], Protocol):
     sparse: bool
     """True: values (N, D) of active cells per frame; False: one vector (D,) per snippet."""
     analysis_height: int
-    """Picture height in pixels it wants from the decoder; it rescales others itself."""
+    """Picture height in pixels it wants from the decoder (as in HEIGHTS); it rescales others itself."""
+
+
+HEIGHTS = {"motion": 240, "i3d": 256}
+"""Picture height in pixels that an extractor wants from the decoder; known without importing it."""
+
+
+def analysis_height(name: str | None) -> int:
+    """The height an extractor wants; for models that read snippets themselves (None) the usual 240.
+
+    Raises ConfigError for an unknown extractor.
+    """
+    return 240 if name is None else HEIGHTS[_known(name)]
 
 
 def build_extractor(name: str, device: str = "cpu") -> Extractor:
     """The extractor called `name`. Raises ConfigError listing the known ones; WeightsError if its weights are absent."""
+    return import_module(EXTRACTORS[_known(name)]).build(device)
+
+
+def _known(name: str) -> str:
     if name not in EXTRACTORS:
         raise ConfigError(f"unknown feature extractor {name!r}; known: {', '.join(EXTRACTORS)}")
-    return import_module(EXTRACTORS[name]).build(device)
+    return name

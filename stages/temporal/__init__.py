@@ -31,11 +31,28 @@ class TemporalModel(Stage[Features | Snippet, Scores], Protocol):
     """The extractor it reads, or None: it reads snippets."""
 
 
+READS_SNIPPETS = frozenset({"future_frame"})
+
+
+def reads_features(kind: str, checkpoint: Checkpoint | None, otherwise: str) -> str | None:
+    """The extractor a model reads: the one its checkpoint was made with, else `otherwise`; None: it reads snippets.
+
+    Raises ConfigError for an unknown kind.
+    """
+    if _known(kind) in READS_SNIPPETS:
+        return None
+    return otherwise if checkpoint is None else str(checkpoint.meta["extractor"]).partition("@")[0]
+
+
 def build_model(kind: str, name: str, checkpoint: Checkpoint | None = None, device: str = "cpu") -> TemporalModel:
     """A temporal model; without a checkpoint in adaptive mode, where it has one.
 
     Raises ConfigError for an unknown kind, CheckpointError for a checkpoint that does not fit.
     """
+    return import_module(MODELS[_known(kind)]).build(name, checkpoint, device)
+
+
+def _known(kind: str) -> str:
     if kind not in MODELS:
         raise ConfigError(f"unknown temporal model {kind!r}; known: {', '.join(MODELS)}")
-    return import_module(MODELS[kind]).build(name, checkpoint, device)
+    return kind

@@ -1,0 +1,103 @@
+"""The alerting stage as a worker runs it: joins models by id, and keeps alerts, pictures and accounts in Redis."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from pipeline.codec import State
+from pipeline.keys import Keys
+from pipeline.messages import End, Gap, Scores
+from pipeline.spec import CameraSpec
+from pipeline.work import Result, Turn
+from stages.alerting.accounting import Account
+from stages.alerting.alert import Alert
+from stages.alerting.stage import AlertingStage, Joined, Outcome, read_account
+
+ALERTS_KEPT = 10_000
+RUNS_KEPT = 100
+SNAPSHOT_S = 24 * 3600
+
+
+class AlertWork:
+    """Runs the alerting stage for the cameras of one configuration."""
+
+    def __init__(self, spec: CameraSpec, to_all: bool) -> None:
+        """`to_all`: also write to `oddwatch:alerts` in the same transaction (not possible in a Cluster)."""
+        self._stage = AlertingStage(spec.alerts, spec.config_hash)
+        self._to_all = to_all
+
+    def run(self, batch: Sequence[tuple[Turn, State]]) -> list[Result]:
+        return [self._one(turn, {k: v for k, v in state.items()}) for turn, state in batch]
+
+    def _one(self, turn: Turn, state: State) -> Result:
+        item = join(turn)
+        outcome, new_state = self._stage.process(item, state)
+        before, after = read_account(state), read_account(new_state)
+        also = partial(self._record, item.span.camera, item.span.run_ms, item.span.seq, outcome, before, after)
+        return Result(outcome.messages, new_state, also)
+
+    def _record(
+        self, camera: str, run_ms: int, seq: int, outcome: Outcome, before: Account | None, after: Account | None,
+        pipe: Any, keys: Keys,
+    ) -> None:  # fmt: skip
+        for n, alert in enumerate(outcome.alerts):
+            snapshot = keys.snapshot(camera, alert.id) if alert.thumb else None
+            if alert.thumb:
+                pipe.set(snapshot, alert.thumb, ex=SNAPSHOT_S)
+            fields = alert_fields(alert, snapshot)
+            pipe.xadd(keys.stream(camera, "alerts"), fields, id=f"{run_ms}-{seq * 256 + n}", maxlen=ALERTS_KEPT)
+            if self._to_all:
+                pipe.xadd(keys.alerts, fields, maxlen=ALERTS_KEPT)
+        health = keys.health(camera)
+        for account in outcome.closed:
+            pipe.lpush(f"{health}:runs", json.dumps(account.as_dict()))
+            pipe.ltrim(f"{health}:runs", 0, RUNS_KEPT - 1)
+        if after is not None:
+            pipe.hset(health, "account", json.dumps(after.as_dict()))
+        for name, amount in totals(before, after, outcome.closed).items():
+            pipe.hincrby(health, f"total:{name}", amount)
+
+
+def alert_fields(alert: Alert, snapshot: str | None) -> dict[str, str]:
+    """The stream entry of an alert: the whole as JSON, and what one may want to filter by in the clear."""
+    return {
+        "schema": str(alert.schema), "id": alert.id, "phase": alert.phase, "camera": alert.camera,
+        "severity": alert.severity, "alert": alert.to_json(snapshot),
+    }  # fmt: skip
+
+
+def join(turn: Turn) -> Joined:
+    """The messages of one id as the stage takes them; a model that only has a gap is left out."""
+    messages = list(turn.values())
+    scores = {m.model: m for m in messages if isinstance(m, Scores)}
+    if scores:
+        return Joined(scores=scores)
+    first = messages[0]
+    if isinstance(first, End):
+        return Joined(end=first)
+    if isinstance(first, Gap):
+        return Joined(gap=first)
+    raise ValueError(f"alerting reads scores, got a {type(first).__name__}")
+
+
+def totals(before: Account | None, after: Account | None, closed: Sequence[Account]) -> dict[str, int]:
+    """What to add to a camera's running totals, so that they equal the sum over all its runs."""
+    grown: dict[str, int] = {}
+
+    def add(account: Account, sign: int) -> None:
+        for name, n in {"decoded": account.decoded, "scored": account.scored}.items():
+            grown[name] = grown.get(name, 0) + sign * n
+        for cause, n in account.gaps.items():
+            grown[f"gap:{cause}"] = grown.get(f"gap:{cause}", 0) + sign * n
+
+    accounts = {a.run_ms: a for a in (*closed, *([after] if after else []))}
+    for account in accounts.values():
+        add(account, 1)
+    if before is not None:
+        add(before, -1)
+        if before.run_ms not in accounts:
+            add(before, 1)
+    return {name: n for name, n in grown.items() if n}

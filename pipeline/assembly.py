@@ -1,0 +1,51 @@
+"""Builds what a worker runs, importing a stage's libraries only in the workers that need them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import CheckpointError
+from pipeline.spec import CameraSpec
+from pipeline.work import TransformWork, Work
+from pipeline.worker import WorkFor
+
+
+def work_builder(device: str, is_cluster: bool) -> WorkFor:
+    """How a worker on this host builds a stage. The result raises OddwatchError when weights or a checkpoint are missing."""
+
+    def build(spec: CameraSpec, stage: str) -> Work:
+        head, _, name = stage.partition(":")
+        if head == "features":
+            from stages.features import build_extractor
+
+            return TransformWork(build_extractor(name, device))
+        if head == "temporal":
+            return TransformWork(_model(spec, name, device))
+        from pipeline.alerting import AlertWork
+
+        return AlertWork(spec, to_all=not is_cluster)
+
+    return build
+
+
+def _model(spec: CameraSpec, name: str, device: str):  # type: ignore[no-untyped-def]
+    from stages.checkpoint import load_checkpoint
+    from stages.temporal import build_model
+
+    model = spec.models[name]
+    checkpoint = None
+    if model.checkpoint is not None:
+        checkpoint = load_checkpoint(Path(model.checkpoint), model.kind)
+        if checkpoint.sha256 != model.sha256:
+            raise CheckpointError(
+                f"{model.checkpoint}: not the file that {spec.camera} was registered with; copy that one here"
+            )
+    return build_model(model.kind, name, checkpoint, device)
+
+
+def resolve_device(wanted: str) -> str:
+    """`auto` -> `cuda` where there is one, else `cpu`."""
+    if wanted != "auto":
+        return wanted
+    # Importing torch takes seconds, and only some extractors need it: ask the driver's files instead.
+    return "cuda" if Path("/dev/nvidia0").exists() else "cpu"

@@ -1,0 +1,64 @@
+"""The `oddwatch` command. Each file here is a command or two; libraries are imported when a command needs them."""
+
+from __future__ import annotations
+
+from pipeline.host import single_thread_libraries
+
+single_thread_libraries()  # before anything imports numpy
+
+import os  # noqa: E402
+import sys  # noqa: E402
+
+import typer  # noqa: E402
+
+from pipeline import __version__  # noqa: E402
+from pipeline.cli import check, demo, evaluate, fit, follow, live, score, weights  # noqa: E402
+from pipeline.errors import OddwatchError  # noqa: E402
+
+app = typer.Typer(
+    name="oddwatch",
+    help="Watches the cameras you already have and tells you when something odd happens.",
+    epilog="Exit codes: 0 done; 1 something failed and was named; 2 wrong usage or configuration.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("demo")(demo.demo)
+app.command("score")(score.score)
+app.command("run")(live.run)
+app.command("worker")(live.worker)
+app.command("alerts")(follow.alerts)
+app.command("status")(follow.status)
+app.command("fit")(fit.fit)
+app.command("evaluate")(evaluate.evaluate)
+app.command("check")(check.check)
+app.add_typer(weights.app, name="weights")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"oddwatch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version and exit."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point. A user's mistake is one line on stderr and an exit code, never a traceback."""
+    try:
+        app()
+    except OddwatchError as error:
+        sys.stderr.write(f"oddwatch: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("oddwatch: interrupted\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader has gone (`oddwatch alerts | head`): that is its right.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

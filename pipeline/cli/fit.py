@@ -1,0 +1,61 @@
+"""`oddwatch fit`: learn what is normal from normal footage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.config import load_config
+from pipeline.errors import UsageError
+
+
+def fit(
+    normal: Annotated[list[str], typer.Option("--normal", help="Footage in which nothing odd happens; repeatable.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.")],
+    features: Annotated[str, typer.Option(help="Feature extractor: motion, i3d, ...")] = "motion",
+    config: Annotated[Path | None, typer.Option(help="Configuration file; its decode section is used.")] = None,
+) -> None:
+    """Fit `novelty` on normal footage."""
+    begun_s = time.monotonic()
+    clips, frames = fit_checkpoint(normal, out, features, config)
+    typer.echo(f"{out}: fitted on {frames} frames of {clips} clips in {time.monotonic() - begun_s:.0f} s")
+    typer.echo(f"score with it: oddwatch score VIDEO --model {out} --out DIR")
+
+
+def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | None = None) -> tuple[int, int]:
+    """Fit and save; returns the clips and frames used.
+
+    Raises UsageError for a wrong path, SourceError for a file that cannot be read, OddwatchError for too little footage.
+    """
+    from pipeline.assembly import resolve_device
+    from pipeline.cli.progress import frame_counter
+    from stages.checkpoint import save_checkpoint
+    from stages.decode import DecodeSettings
+    from stages.extract import clip_features
+    from stages.features import analysis_height, build_extractor
+    from stages.fit import fit_novelty
+    from stages.sources import expand
+
+    settings = load_config(config)
+    sources = expand(normal)
+    for source in sources:
+        if source.kind == "live":
+            raise UsageError(f"{source.redacted}: fit on recorded footage; a live camera learns by itself in 'oddwatch run'")
+    extractor = build_extractor(features, resolve_device(settings.workers.device))
+    decode = DecodeSettings(
+        height=settings.decode.height or analysis_height(features),
+        snippet_frames=settings.decode.snippet_frames, fps=settings.decode.fps,
+    )  # fmt: skip
+    with frame_counter([s.uri for s in sources], "learning") as count:
+
+        def clips() -> Iterator[Iterator]:
+            for source in sources:
+                yield clip_features(source, extractor, decode, lambda n, uri=source.uri: count(uri, n))
+
+        checkpoint = fit_novelty(clips(), {"decode": settings.decode.model_dump(mode="json"), "height": decode.height})
+    save_checkpoint(out, checkpoint)
+    return int(checkpoint.meta["clips"]), int(checkpoint.meta["frames"])

@@ -1,0 +1,96 @@
+"""`oddwatch alerts` and `oddwatch status`: look at what runs, from anywhere that reaches its Redis."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import redis
+import typer
+
+from pipeline.bus import Bus
+from pipeline.cli.session import join_session
+from pipeline.config import load_config
+from pipeline.errors import UsageError
+from pipeline.status import read_status, status_lines
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration that names the Redis.")]
+_SINCE = re.compile(r"(\d+(?:\.\d+)?)([smhd])\Z")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def alerts(
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as new alerts come.")] = False,
+    since: Annotated[str | None, typer.Option(help="10m, 2h, 1d, or an ISO time; default: all that are kept.")] = None,
+    camera: Annotated[str | None, typer.Option(help="Only this camera.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Read or follow alerts."""
+    session = join_session(load_config(config))
+    start = "0-0" if since is None else f"{since_ms(since, session.bus.now_ms())}-0"
+    if follow and since is None:
+        last = session.bus.last_id(session.bus.keys.alerts)
+        start = f"{last[0]}-{last[1]}"
+    for alert in _entries(session.bus, start, follow):
+        if camera is None or alert["camera"] == camera:
+            typer.echo(json.dumps(alert) if as_json else alert_line(alert))
+
+
+def _entries(bus: Bus, after: str, follow: bool):  # type: ignore[no-untyped-def]
+    """Alerts after an id; an outage of Redis is waited out when following."""
+    wait_s = 0.2
+    while True:
+        try:
+            reply = bus.client.xread({bus.keys.alerts: after}, count=100, block=2000 if follow else None)
+            wait_s = 0.2
+        except (redis.ConnectionError, redis.TimeoutError):
+            if not follow:
+                raise
+            time.sleep(wait_s)
+            wait_s = min(5.0, wait_s * 2)
+            continue
+        for _, entries in reply or []:
+            for entry_id, fields in entries:
+                after = entry_id.decode()
+                yield json.loads(fields[b"alert"])
+        if not reply and not follow:
+            return
+
+
+def alert_line(alert: dict) -> str:
+    """One alert for a person: when, where, what, how odd."""
+    when = (alert["started_at"] or "").replace("T", " ").rstrip("Z") or f"at {_clock(alert['start_s'])}"
+    length = f"{alert['end_s'] - alert['start_s']:.1f} s" if alert["phase"] == "close" else "..."
+    return f"{alert['phase']:<6} {alert['camera']}  {when}  {length:>7}  {alert['severity']} (peak {alert['peak']:.2f})"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+
+
+def since_ms(text: str, now_ms: int) -> int:
+    """`10m` or an ISO time (UTC unless it says otherwise) as unix ms. Raises UsageError."""
+    if found := _SINCE.match(text):
+        return max(0, now_ms - int(float(found[1]) * _UNIT_S[found[2]] * 1000))
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--since {text!r}: give 30s, 10m, 2h, 1d, or an ISO time such as 2026-01-31T08:00") from None
+    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Cameras, lag, drops by cause, workers, dead letters."""
+    session = join_session(load_config(config))
+    found = read_status(session.bus)
+    typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(status_lines(found, session.shown)))

@@ -1,0 +1,205 @@
+"""`oddwatch score`: archived footage in, one CSV per file out, every frame accounted for."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import redis
+import typer
+
+from pipeline.cli.progress import Progress
+from pipeline.cli.session import Session, cores, host_for, local_workers, named_models, open_session
+from pipeline.config import Config, load_config
+from pipeline.errors import BusError, OddwatchError, UsageError
+from pipeline.result import FileResult, write_summary
+from pipeline.scoring import Plan, ScoreRun
+from pipeline.spec import CameraSpec, make_spec, model_specs
+
+OUTAGE_S = 60.0
+"""How long a `score` waits for a Redis that went away; what was finished stays finished."""
+
+
+def score(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders (searched), globs, folders of pictures.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for scores, alerts and the report.")],
+    config: Annotated[Path | None, typer.Option(help="Configuration file.")] = None,
+    model: Annotated[
+        list[Path] | None, typer.Option(help="Checkpoint; may be given several times. Default: adaptive novelty.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Keep the files that an earlier run has finished.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json at the end instead of lines.")] = False,
+) -> None:
+    """Score archived footage."""
+    settings = load_config(config)
+    if model:
+        settings = settings.model_copy(update={"models": named_models(model)})
+    scoring = score_files(paths, out, settings, resume=resume, quiet=as_json)
+    scoring.report(f"{len(scoring.results)} file{'s' if len(scoring.results) != 1 else ''}")
+    if as_json:
+        typer.echo((out / "summary.json").read_text())
+    else:
+        for line in scoring.closing_lines():
+            typer.echo(line)
+    if scoring.missing or any(r.failed for r in scoring.results):
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scoring:
+    """A finished `score`: results in the order of the arguments, and what could not even be planned."""
+
+    config: Config
+    out: Path
+    results: list[FileResult]
+    missing: list[str]
+    took_s: float
+
+    def report(self, title: str) -> None:
+        """Write `report.html` beside the scores."""
+        from pipeline.cli.report import write_score_report
+
+        write_score_report(self.out / "report.html", self, title)
+
+    def closing_lines(self) -> list[str]:
+        """For a person: totals, and where to look next."""
+        frames = sum(r.decoded for r in self.results)
+        gaps = frames - sum(r.scored for r in self.results)
+        opened = sum(a["phase"] == "open" for r in self.results for a in r.alerts)
+        lines = [
+            f"{frames} frames decoded = {frames - gaps} scored + {gaps} in gaps; {opened} alerts; {self.took_s:.1f} s",
+            f"scores, alerts.jsonl, summary.json and report.html are in {self.out}",
+        ]
+        failed = [r for r in self.results if r.failed]
+        if failed or self.missing:
+            lines.append(f"{len(failed) + len(self.missing)} of {len(self.results) + len(self.missing)} need attention:")
+            lines += [f"  {line}" for line in self.missing]
+            lines += [f"  {named_problem(r)}" for r in failed]
+        return lines
+
+
+def named_problem(result: FileResult) -> str:
+    """One line that names the file and what is wrong with it."""
+    problem = result.status.removeprefix("error: ")
+    return problem if result.file in problem else f"{result.file}: {problem}"
+
+
+def score_files(
+    paths: Sequence[str],
+    out: Path,
+    config: Config,
+    *,
+    resume: bool = True,
+    quiet: bool = False,
+    on_alert: Callable[[dict], None] | None = None,
+) -> Scoring:
+    """Score files through all stages and write everything but the report.
+
+    Raises UsageError when there is nothing to score, OddwatchError when --out cannot be written.
+    """
+    begun_s = time.monotonic()
+    specs = model_specs(config.models)
+    plans, missing = plan_files(paths, config)
+    for line in missing:
+        sys.stderr.write(f"oddwatch: {line}\n")
+    if not plans:
+        raise UsageError("nothing to score" if missing else "give at least one file or folder to score")
+    _check_writable(out)
+    _check_buildable(plans[0].spec)
+    with open_session(config) as session, local_workers(config, host_for(config, session.url), [plans[0].spec]):
+        with Progress(plans, quiet=quiet, on_alert=on_alert) as progress:
+            run = ScoreRun(session.bus, plans, out, progress, window=2 * cores(), resume=resume)
+            try:
+                _drive(run, session, lambda: _write(run, plans, out, list(specs)))
+            except BaseException:
+                run.abandon()
+                raise
+    results = _write(run, plans, out, list(specs))
+    return Scoring(config, out, results, missing, time.monotonic() - begun_s)
+
+
+def _drive(run: ScoreRun, session: Session, on_result: Callable[[], object]) -> None:
+    """Turn until done. A Redis that goes away is waited for."""
+    known, away_since_s = 0, 0.0
+    while not run.done:
+        try:
+            run.turn()
+            away_since_s = 0.0
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            away_since_s = away_since_s or time.monotonic()
+            if session.embedded or time.monotonic() - away_since_s > OUTAGE_S:
+                raise BusError(f"Redis at {session.shown} went away ({error}); run the same command again to go on") from error
+            time.sleep(0.5)
+        if len(run.results) != known:
+            known = len(run.results)
+            on_result()
+
+
+def _write(run: ScoreRun, plans: Sequence[Plan], out: Path, models: list[str]) -> list[FileResult]:
+    results = [run.results[p.spec.camera] for p in plans if p.spec.camera in run.results]
+    write_summary(out, results, models, plans[0].spec.config_hash)
+    return results
+
+
+def plan_files(paths: Sequence[str], config: Config) -> tuple[list[Plan], list[str]]:
+    """What to score, and one line for each path that names nothing. Raises CheckpointError or ConfigError."""
+    from stages.sources import Source, expand
+
+    sources: dict[str, Source] = {}
+    missing = []
+    for path in paths:
+        try:
+            sources |= {s.uri: s for s in expand([path])}
+        except UsageError as error:
+            missing.append(str(error))
+    for source in [s for s in sources.values() if s.kind == "live"]:
+        missing.append(f"{source.redacted}: a live camera never ends; watch it with 'oddwatch run'")
+        del sources[source.uri]
+    specs = model_specs(config.models)
+    plans: dict[str, Plan] = {}
+    stems = [_stem(s.uri) for s in sources.values()]
+    for source in sources.values():
+        camera, n = source.camera, 2
+        while camera in plans:  # the same content twice
+            camera, n = f"{source.camera[:60]}-{n}", n + 1
+        stem = _stem(source.uri)
+        csv = f"{stem if stems.count(stem) == 1 else camera}.scores.csv"
+        spec = make_spec(
+            config, camera=camera, source=_whole(source.uri), kind=source.kind, specs=specs,
+        )  # fmt: skip
+        plans[camera] = Plan(spec, source.redacted, csv)
+    return list(plans.values()), missing
+
+
+def _stem(uri: str) -> str:
+    path = Path(uri)
+    return path.name if path.is_dir() else path.stem
+
+
+def _whole(uri: str) -> str:
+    return uri if "://" in uri else str(Path(uri).resolve())
+
+
+def _check_writable(out: Path) -> None:
+    from stages.atomic import write_whole
+
+    probe = out / ".oddwatch" / "probe"
+    write_whole(probe, b"")
+    probe.unlink()
+
+
+def _check_buildable(spec: CameraSpec) -> None:
+    """Say now, not from a worker, that weights are missing or a checkpoint does not fit."""
+    from pipeline.assembly import work_builder
+
+    build = work_builder("cpu", False)
+    for stage in (*spec.stages("features"), *spec.stages("temporal")):
+        try:
+            build(spec, stage)
+        except OddwatchError:
+            raise

@@ -1,0 +1,118 @@
+"""What commands share: a Redis to work on, the workers of this host, models named on the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.bus import Bus, connect, hide_password
+from pipeline.config import Config, ModelConfig
+from pipeline.errors import UsageError
+from pipeline.host import Host
+from pipeline.keys import Keys
+from pipeline.server import EmbeddedServer, running_servers
+from pipeline.spec import STAGES, CameraSpec
+from pipeline.supervisor import start_supervisor, stop_supervisor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Session:
+    """A bus, and where it leads."""
+
+    bus: Bus
+    url: str
+    embedded: bool
+
+    @property
+    def shown(self) -> str:
+        return hide_password(self.url)
+
+
+def redis_url(config: Config) -> str | None:
+    """The configured server: the file's, else $REDIS_URL, else None (embedded)."""
+    return config.redis.url or os.environ.get("REDIS_URL") or None
+
+
+@contextmanager
+def open_session(config: Config) -> Iterator[Session]:
+    """Use the configured Redis, or start the embedded one for as long as the block lasts. Raises BusError."""
+    url = redis_url(config)
+    if url is not None:
+        yield Session(Bus(connect(url), Keys(config.redis.prefix)), url, False)
+        return
+    with EmbeddedServer(memory_mb=config.redis.memory_mb) as server:
+        yield Session(Bus(connect(server.url), Keys(config.redis.prefix)), server.url, True)
+
+
+def join_session(config: Config) -> Session:
+    """The configured Redis, else the embedded one of an `oddwatch run` or `score` that runs now. Raises UsageError."""
+    url = redis_url(config)
+    if url is None:
+        running = running_servers()
+        if not running:
+            raise UsageError("nothing to ask: set REDIS_URL, or start 'oddwatch run' on this machine first")
+        if len(running) > 1:
+            choices = " or ".join(f"REDIS_URL={url}" for url in running)
+            raise UsageError(f"{len(running)} Oddwatch servers run here; choose one: {choices}")
+        url = running[0]
+    return Session(Bus(connect(url), Keys(config.redis.prefix)), url, False)
+
+
+def host_for(config: Config, url: str, config_path: Path | None = None) -> Host:
+    """What the workers of this machine are told."""
+    return Host(
+        url=url,
+        prefix=config.redis.prefix,
+        lease_s=config.runtime.lease_s,
+        device=config.workers.device,
+        decode_files=config.workers.decode_files or cores(),
+        config_path=config_path.resolve() if config_path else None,
+        log_level=config.output.log_level,
+    )
+
+
+@contextmanager
+def local_workers(config: Config, host: Host, specs: Sequence[CameraSpec]) -> Iterator[None]:
+    """All stages on this host for as long as the block lasts."""
+    workers = config.workers
+    counts = {"decode": 1, "features": workers.features, "temporal": workers.temporal, "alerting": workers.alerting}
+    process = start_supervisor(host, {stage: counts[stage] for stage in STAGES}, _preload(specs))
+    try:
+        yield
+    finally:
+        stop_supervisor(process)
+
+
+def _preload(specs: Sequence[CameraSpec]) -> list[str]:
+    """Modules worth importing once for all workers of this host."""
+    from stages.features import EXTRACTORS
+    from stages.temporal import MODELS
+
+    models = {m for spec in specs for m in spec.models.values()}
+    return [
+        "pipeline.worker", "pipeline.ingest", "pipeline.alerting", "stages.decode",
+        *sorted({EXTRACTORS[m.features] for m in models if m.features in EXTRACTORS}),
+        *sorted({MODELS[m.kind] for m in models if m.kind in MODELS}),
+    ]  # fmt: skip
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def named_models(checkpoints: Sequence[Path]) -> dict[str, ModelConfig]:
+    """`--model` options as configuration: each named by its kind, a second of a kind with a number."""
+    from stages.checkpoint import load_checkpoint
+
+    models: dict[str, ModelConfig] = {}
+    for path in checkpoints:
+        kind = load_checkpoint(path).kind
+        name, n = kind, 2
+        while name in models:
+            name, n = f"{kind}-{n}", n + 1
+        models[name] = ModelConfig(checkpoint=path, kind=kind)
+    return models

@@ -1,0 +1,93 @@
+"""What a decoder process does: one camera's messages onto its `snippets` stream."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from pipeline.codec import as_array, encode_state
+from pipeline.bus import Bus
+from pipeline.messages import Message
+from pipeline.spec import CameraSpec
+
+log = logging.getLogger(__name__)
+
+FULL_POLL_S = 0.01
+Beat = Callable[[], None]
+"""Called often: proof that the decoder lives. A silent decoder is killed and replaced."""
+
+
+class Feed:
+    """Publishes to `snippets` under the decode lease; survives outages of Redis by repeating the same message."""
+
+    def __init__(self, bus: Bus, spec: CameraSpec, token: str, beat: Beat) -> None:
+        keys = bus.keys
+        self.bus = bus
+        self.spec = spec
+        self.beat = beat
+        self.stream = keys.stream(spec.camera, "snippets")
+        self.state_key = keys.state(spec.camera, "decode")
+        self._lease = (keys.lease(spec.camera, "decode"), token)
+        self._health = keys.health(spec.camera)
+        self._free = 0
+        """Entries that certainly still fit (archives)."""
+
+    def publish(self, message: Message, state: dict[str, int], health: dict[str, str] | None = None) -> None:
+        """Write one message with the state to continue from. Blocks while an archive's readers are behind.
+
+        Raises LeaseLost when another decoder has taken the camera over.
+        """
+        bound = self.spec.bound(message)
+        self._wait_for_room(bound.entries)
+
+        def also(pipe: Any) -> None:
+            pipe.hset(self.state_key, mapping=encode_state({k: as_array(v) for k, v in state.items()}))
+            if health:
+                pipe.hset(self._health, mapping=health)
+
+        wait_s = 0.05
+        while True:
+            self.beat()
+            try:
+                length = self.bus.settle(
+                    self._lease, outputs=[(self.stream, message, bound)], also=also, watch_length_of=self.stream
+                )
+                self._free = bound.entries - length
+                return
+            except redis.OutOfMemoryError:
+                log.debug("%s: Redis is full; waiting", self.spec.camera)
+            except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+                if wait_s == 0.05:
+                    log.warning("%s: Redis does not answer (%s); waiting for it", self.spec.camera, error)
+            time.sleep(wait_s)
+            wait_s = min(2.0, wait_s * 2)
+
+    def remember(self, state: dict[str, int]) -> None:
+        """Save state without a message."""
+        self.bus.client.hset(self.state_key, mapping=encode_state({k: as_array(v) for k, v in state.items()}))
+
+    def note(self, **health: str) -> None:
+        """Update the camera's health, if Redis answers."""
+        try:
+            self.bus.client.hset(self._health, mapping=health)
+        except (redis.RedisError, OSError):
+            log.debug("%s: health not noted", self.spec.camera)
+
+    def _wait_for_room(self, entries: int) -> None:
+        while not self.spec.live and self._free <= 0:
+            self.beat()
+            try:
+                self._free = entries - self.bus.trim_acknowledged(self.stream)
+            except (redis.ConnectionError, redis.TimeoutError, OSError):
+                time.sleep(0.5)
+                continue
+            except redis.ResponseError as error:
+                if "no such key" not in str(error):
+                    raise
+                return
+            if self._free <= 0:
+                time.sleep(FULL_POLL_S)

@@ -1,0 +1,63 @@
+"""A decoder process for an archive file: every frame once, whatever dies on the way."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import closing
+
+import numpy as np
+
+from pipeline.codec import decode_state, number
+from pipeline.bus import Bus
+from pipeline.errors import SourceError
+from pipeline.feed import Beat, Feed
+from pipeline.messages import End
+from pipeline.spec import CameraSpec
+
+log = logging.getLogger(__name__)
+
+
+def feed_file(bus: Bus, spec: CameraSpec, token: str, beat: Beat) -> None:
+    """Publish the file as run `spec.run_ms` to its end; continues behind what an earlier process published.
+
+    A file that cannot be read ends with `error: ...`. One that kills its decoder `max_deliveries` times without
+    getting further ends so too. Raises LeaseLost when another decoder has taken it over.
+    """
+    from stages.decode import DecodeSettings, read_messages
+    from stages.sources import Source
+
+    feed = Feed(bus, spec, token, beat)
+    last = bus.last_id(feed.stream)
+    done_seq = last[1] if last[0] == spec.run_ms else -1
+    state = decode_state(bus.client.hgetall(feed.state_key))
+    attempts = 1 + (number(state, "attempts", 0) if number(state, "at_seq") == done_seq else 0)
+    feed.remember({"attempts": attempts, "at_seq": done_seq})
+    next_frame = number(state, "next_frame", 0) if done_seq >= 0 else 0
+    seq = done_seq + 1
+    error = ""
+    if attempts > spec.max_deliveries:
+        error = f"its decoder died {attempts - 1} times after frame {next_frame}"
+    else:
+        settings = DecodeSettings(
+            height=spec.height, snippet_frames=spec.decode.snippet_frames, fps=spec.decode.fps,
+            open_timeout_s=spec.decode.open_timeout_s, read_timeout_s=spec.decode.read_timeout_s,
+        )  # fmt: skip
+        source = Source(kind=spec.kind, uri=spec.source, redacted=spec.source, camera=spec.camera)
+        try:
+            messages = read_messages(source, settings, spec.run_ms, time.time, skip_until_seq=seq)
+            with closing(messages):
+                for message in messages:
+                    done = isinstance(message, End)
+                    state_now = {"next_frame": message.next_frame, **({"done": spec.run_ms} if done else {})}
+                    feed.publish(message, state_now)
+                    seq, next_frame = message.seq + 1, message.next_frame
+                    if done:
+                        return
+        except SourceError as problem:
+            error = str(problem)
+    end = End(
+        camera=spec.camera, run_ms=spec.run_ms, seq=seq, first_frame=next_frame, times_s=np.empty(0),
+        status=f"error: {error}",
+    )  # fmt: skip
+    feed.publish(end, {"next_frame": next_frame, "done": spec.run_ms})

@@ -1,0 +1,101 @@
+"""One worker process: connect, take the role, work until told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.bus import Bus, connect
+from pipeline.errors import BusError, OddwatchError
+from pipeline.keys import Keys
+from pipeline.lease import Leases
+
+log = logging.getLogger(__name__)
+
+
+class Host(BaseModel):
+    """What the worker processes of this host share."""
+
+    model_config = ConfigDict(frozen=True)
+    url: str
+    prefix: str
+    lease_s: float
+    device: str = "cpu"
+    decode_files: int
+    """Files decoded at once by one decode worker."""
+    config_path: Path | None = None
+    """Where a decode worker finds the addresses of live cameras, with their logins."""
+    log_level: str = "info"
+
+
+def log_to_stderr(level: str, stage: str) -> None:
+    """Plain lines on stderr: time, stage, level, message."""
+    logging.basicConfig(
+        level=level.upper(), stream=sys.stderr, force=True, format=f"%(asctime)s {stage} %(levelname)s %(message)s"
+    )
+
+
+def run_worker(host: Host, stage: str, name: str, token: str) -> int:
+    """Work as one stage until SIGTERM (or SIGINT at a terminal of its own). Returns the exit code."""
+    log_to_stderr(host.log_level, stage)
+    stop_asked = False
+
+    def ask_to_stop(*_: object) -> None:
+        nonlocal stop_asked
+        stop_asked = True
+        if worker is not None:
+            worker.stop()
+
+    worker = None
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, ask_to_stop)
+    try:
+        bus = _connect_patiently(host, lambda: stop_asked)
+        if bus is None:
+            return 0
+        leases = Leases(bus.client, bus.keys, name=name, stage=stage, token=token, lease_s=host.lease_s)
+        if stage == "decode":
+            from pipeline.ingest import DecodeWorker
+
+            worker = DecodeWorker(bus, leases, host)
+        else:
+            from pipeline.assembly import resolve_device, work_builder
+            from pipeline.worker import Worker
+
+            worker = Worker(bus, leases, work_builder(resolve_device(host.device), bus.is_cluster))
+        if not stop_asked:
+            worker.run()
+        return 0
+    except OddwatchError as error:
+        log.error("%s", error)
+        return error.exit_code
+
+
+def _connect_patiently(host: Host, stopped) -> Bus | None:  # type: ignore[no-untyped-def]
+    """A worker that starts before its Redis waits for it, saying so once."""
+    wait_s = 0.2
+    while not stopped():
+        try:
+            return Bus(connect(host.url), Keys(host.prefix))
+        except BusError as error:
+            if wait_s == 0.2:
+                log.warning("%s; trying again", error)
+            time.sleep(wait_s)
+            wait_s = min(5.0, wait_s * 2)
+    return None
+
+
+def single_thread_libraries() -> None:
+    """One thread per numeric library and worker: workers share the cores, and sums keep their order.
+
+    Must run before numpy is imported; what the user has set stands.
+    """
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")

@@ -1,0 +1,220 @@
+"""The decode worker: one killable process per camera, so that a hung camera harms no other."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import signal
+import struct
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis
+
+from pipeline.codec import decode_state, number
+from pipeline.bus import Bus, connect
+from pipeline.errors import OddwatchError
+from pipeline.holdings import Holdings, Key
+from pipeline.host import Host
+from pipeline.keys import Keys
+from pipeline.lease import Leases
+from pipeline.server import die_with_parent
+from pipeline.spec import CameraSpec
+
+log = logging.getLogger(__name__)
+
+HANG_MARGIN_S = 15.0
+"""Beyond the camera's own time-outs: a decoder this silent hangs where no time-out reaches."""
+
+
+class Pulse:
+    """A time shared between a decoder and its parent, in memory that both map."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 8)
+        self.beat()
+
+    def beat(self) -> None:
+        self._memory[:] = struct.pack("d", time.monotonic())
+
+    def age_s(self) -> float:
+        return time.monotonic() - float(struct.unpack("d", self._memory[:])[0])
+
+
+@dataclass(slots=True, eq=False)
+class Decoder:
+    """A camera's process, or the wait for its next one."""
+
+    spec: CameraSpec
+    pid: int
+    pulse: Pulse
+    started_s: float
+    restart_at_s: float = 0.0
+    quick_deaths: int = 0
+    done: bool = False
+    """A file that was read to its end, or given up."""
+
+
+class DecodeWorker:
+    """Holds decode leases and keeps one decoder process running for each."""
+
+    def __init__(
+        self, bus: Bus, leases: Leases, host: Host, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        import av  # noqa: F401  (imported once here, shared by all forked decoders)
+        import stages.decode
+
+        self._bus = bus
+        self._leases = leases
+        self._host = host
+        self._clock = clock
+        self._holdings = Holdings(bus, leases, self._may_take)
+        self._decoders: dict[Key, Decoder] = {}
+        self._cameras = _configured_cameras(host)
+        self._outages = 0
+        self.stopping = False
+
+    def run(self) -> None:
+        """Turn until stopped; then end the decoders and give the leases back."""
+        while not self.stopping:
+            self.turn()
+            time.sleep(0.02)
+        self.close()
+
+    def stop(self) -> None:
+        self.stopping = True
+
+    def turn(self) -> None:
+        """Follow the leases, reap what ended, kill what hangs, start what is due."""
+        try:
+            self._holdings.turn(self._clock())
+            self._outages = 0
+        except (redis.RedisError, OSError) as error:
+            # The decoders go on: they wait for Redis themselves, and the lease tells whether they may publish.
+            self._outages += 1
+            if self._outages == 1:
+                log.warning("Redis does not answer (%s); waiting for it", error)
+            time.sleep(min(2.0, 0.1 * self._outages))
+            return
+        held = self._holdings.held
+        for key in [k for k, d in self._decoders.items() if held.get(k) != d.spec]:
+            self._kill(self._decoders.pop(key))
+        for key, spec in held.items():
+            if key not in self._decoders:
+                self._decoders[key] = Decoder(spec, 0, Pulse(), 0.0, done=self._is_done(spec))
+        for decoder in self._decoders.values():
+            self._look_after(decoder)
+
+    def close(self) -> None:
+        """Ask every decoder to end its run, wait a little, release everything."""
+        for decoder in self._decoders.values():
+            if decoder.pid:
+                os.kill(decoder.pid, signal.SIGTERM)
+        deadline = self._clock() + 5
+        for decoder in self._decoders.values():
+            while decoder.pid and self._clock() < deadline and not os.waitpid(decoder.pid, os.WNOHANG)[0]:
+                time.sleep(0.02)
+            if decoder.pid and self._clock() >= deadline:
+                self._kill(decoder)
+        try:
+            self._holdings.close()
+        except (redis.RedisError, OSError) as error:
+            log.warning("left without a word (%s); the leases run out by themselves", error)
+
+    # -- which cameras ------------------------------------------------------------------------------------------
+
+    def _may_take(self, spec: CameraSpec, stage: str) -> bool:
+        if spec.live:
+            return spec.camera in self._cameras  # only who has the configuration knows its login
+        busy = sum(not d.spec.live and not d.done for d in self._decoders.values())
+        starting = sum(k not in self._decoders and not s.live for k, s in self._holdings.held.items())
+        return busy + starting < self._host.decode_files
+
+    def _is_done(self, spec: CameraSpec) -> bool:
+        state = decode_state(self._bus.client.hgetall(self._bus.keys.state(spec.camera, "decode")))
+        return not spec.live and number(state, "done") == spec.run_ms
+
+    # -- processes ----------------------------------------------------------------------------------------------
+
+    def _look_after(self, decoder: Decoder) -> None:
+        if decoder.pid:
+            pid, status = os.waitpid(decoder.pid, os.WNOHANG)
+            limit_s = decoder.spec.decode.open_timeout_s + decoder.spec.decode.read_timeout_s + HANG_MARGIN_S
+            if pid:
+                self._after_end(decoder, status)
+            elif decoder.pulse.age_s() > limit_s:
+                log.error("%s: its decoder hangs; killing it", decoder.spec.camera)
+                os.kill(decoder.pid, signal.SIGKILL)
+        elif not decoder.done and self._clock() >= decoder.restart_at_s:
+            self._start(decoder)
+
+    def _after_end(self, decoder: Decoder, status: int) -> None:
+        decoder.pid = 0
+        decoder.done = self._is_done(decoder.spec)
+        if decoder.done:
+            return
+        decoder.quick_deaths = decoder.quick_deaths + 1 if self._clock() - decoder.started_s < 10 else 0
+        decoder.restart_at_s = self._clock() + min(60.0, 0.2 * 2**decoder.quick_deaths)
+        how = f"killed by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"code {os.WEXITSTATUS(status)}"
+        log.warning("%s: its decoder ended (%s); starting another", decoder.spec.camera, how)
+
+    def _start(self, decoder: Decoder) -> None:
+        decoder.started_s = self._clock()
+        decoder.pulse.beat()
+        parent = os.getpid()
+        decoder.pid = os.fork()
+        if decoder.pid == 0:
+            code = 1
+            try:
+                die_with_parent(parent)
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                _set_title(f"oddwatch decoder {decoder.spec.camera}")
+                code = self._decode(decoder)
+            except BaseException:
+                log.exception("%s: the decoder failed", decoder.spec.camera)
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+
+    def _decode(self, decoder: Decoder) -> int:
+        """In the child: feed the camera until its end. Its own connection; the parent keeps the lease alive."""
+        from pipeline.feed_file import feed_file
+        from pipeline.feed_live import feed_live
+
+        bus = Bus(connect(self._host.url), Keys(self._host.prefix))
+        spec, token, beat = decoder.spec, self._leases.token, decoder.pulse.beat
+        try:
+            if spec.live:
+                feed_live(bus, spec, token, beat, self._cameras[spec.camera])
+            else:
+                feed_file(bus, spec, token, beat)
+        except OddwatchError as error:
+            log.warning("%s: %s", spec.camera, error)
+            return error.exit_code
+        return 0
+
+    @staticmethod
+    def _kill(decoder: Decoder) -> None:
+        if decoder.pid:
+            os.kill(decoder.pid, signal.SIGKILL)
+            os.waitpid(decoder.pid, 0)
+            decoder.pid = 0
+
+
+def _configured_cameras(host: Host) -> dict[str, str]:
+    """Camera -> its address with login, from the configuration file on this host."""
+    from pipeline.config import load_config
+
+    if host.config_path is None:
+        return {}
+    return {name: c.source for name, c in load_config(host.config_path).cameras.items() if c.enabled}
+
+
+def _set_title(title: str) -> None:
+    from setproctitle import setproctitle
+
+    setproctitle(title)

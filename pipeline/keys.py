@@ -1,0 +1,68 @@
+"""The names of everything Oddwatch keeps in Redis. The camera in braces keeps it on one Cluster node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Key names under one prefix (default `oddwatch`)."""
+
+    prefix: str = "oddwatch"
+
+    def stream(self, camera: str, kind: str) -> str:
+        """`kind`: `snippets`, `features:<extractor>`, `scores:<model>`, `scores`, `alerts`."""
+        return f"{self.prefix}:{{{camera}}}:{kind}"
+
+    def lease(self, camera: str, stage: str) -> str:
+        """Holds the token of the one worker that may work on this camera in this stage."""
+        return f"{self.prefix}:{{{camera}}}:lease:{stage}"
+
+    def state(self, camera: str, stage: str) -> str:
+        """Hash: what a stage remembers of a camera, saved with each output."""
+        return f"{self.prefix}:{{{camera}}}:state:{stage}"
+
+    def health(self, camera: str) -> str:
+        """Hash: connection, frame rate, accounts of runs; for people and metrics."""
+        return f"{self.prefix}:{{{camera}}}:health"
+
+    def claim(self, camera: str) -> str:
+        """Holds the `score` command that an archive file belongs to."""
+        return f"{self.prefix}:{{{camera}}}:claim"
+
+    def snapshot(self, camera: str, alert_id: str) -> str:
+        """JPEG of an alert's peak, kept for a day."""
+        return f"{self.prefix}:{{{camera}}}:snapshot:{alert_id}"
+
+    def all_of(self, camera: str) -> str:
+        """A SCAN pattern of everything kept about a camera."""
+        return f"{self.prefix}:{{{camera}}}:*"
+
+    @property
+    def alerts(self) -> str:
+        return f"{self.prefix}:alerts"
+
+    @property
+    def dead(self) -> str:
+        return f"{self.prefix}:dead"
+
+    @property
+    def jobs(self) -> str:
+        """Hash: camera -> JSON of the archive job."""
+        return f"{self.prefix}:jobs"
+
+    @property
+    def cameras(self) -> str:
+        """Hash: camera -> JSON CameraSpec. Every worker reads its work from here."""
+        return f"{self.prefix}:cameras"
+
+    @property
+    def cameras_version(self) -> str:
+        """Counter, raised at each change of `cameras`."""
+        return f"{self.prefix}:cameras:version"
+
+    @property
+    def workers(self) -> str:
+        """Hash: worker -> JSON heartbeat."""
+        return f"{self.prefix}:workers"

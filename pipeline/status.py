@@ -1,0 +1,88 @@
+"""What there is to know about a running system, read from Redis."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pipeline.bus import Bus
+from pipeline.lease import heartbeats
+from pipeline.registry import Registry
+from pipeline.spec import STAGES, CameraSpec
+
+
+def read_status(bus: Bus) -> dict:
+    """Cameras with their health, accounts, lag and length by stream; workers; jobs; dead letters. JSON-able."""
+    registry = Registry(bus.client, bus.keys)
+    registry.refresh()
+    now_ms = bus.now_ms()
+    beats = heartbeats(bus.client, bus.keys)
+    return {
+        "now_ms": now_ms,
+        "cameras": {name: _camera(bus, spec) for name, spec in registry.specs.items()},
+        "workers": [
+            {
+                "name": b.name, "stage": b.stage, "host": b.host, "pid": b.pid, "cameras": b.lanes,
+                "silent_s": round(max(0, now_ms - b.beat_ms) / 1000, 1), "error": b.error,
+            }
+            for b in beats
+        ],
+        "jobs": {k.decode(): json.loads(v) for k, v in sorted(bus.client.hgetall(bus.keys.jobs).items())},
+        "dead_letters": bus.client.xlen(bus.keys.dead),
+        "alerts_kept": bus.client.xlen(bus.keys.alerts),
+        "memory_used_bytes": _memory(bus),
+    }  # fmt: skip
+
+
+def _memory(bus: Bus) -> int:
+    info = bus.client.info("memory")
+    return int(info.get("used_memory", 0)) if "used_memory" in info else 0
+
+
+def _camera(bus: Bus, spec: CameraSpec) -> dict:
+    health = {k.decode(): v.decode() for k, v in bus.client.hgetall(bus.keys.health(spec.camera)).items()}
+    account = json.loads(health.pop("account", "null"))
+    totals = {k.removeprefix("total:"): int(health.pop(k)) for k in sorted(health) if k.startswith("total:")}
+    return {
+        "source": spec.source, "live": spec.live, "health": health, "run": account, "totals": totals,
+        "streams": {kind: _stream(bus, spec, kind) for kind in spec.all_streams()},
+        "held_by": {s: _holder(bus, spec, s) for stage in STAGES for s in spec.stages(stage)},
+    }  # fmt: skip
+
+
+def _stream(bus: Bus, spec: CameraSpec, kind: str) -> dict:
+    name = bus.keys.stream(spec.camera, kind)
+    if not bus.client.exists(name):
+        return {"length": 0, "groups": {}}
+    groups: dict[str, Any] = {}
+    for group in bus.client.xinfo_groups(name):
+        groups[group["name"].decode()] = {"pending": group["pending"], "lag": group.get("lag")}
+    return {"length": bus.client.xlen(name), "groups": groups}
+
+
+def _holder(bus: Bus, spec: CameraSpec, stage: str) -> str | None:
+    token = bus.client.get(bus.keys.lease(spec.camera, stage))
+    return None if token is None else token.decode().rpartition(":")[0]
+
+
+def status_lines(status: dict, shown_url: str) -> list[str]:
+    """The same for a person."""
+    lines = [f"Redis {shown_url}, {status['memory_used_bytes'] / 2**20:.0f} MiB used"]
+    lines.append(f"{len(status['cameras'])} cameras, {len(status['jobs'])} files in work, "
+                 f"{status['alerts_kept']} alert messages, {status['dead_letters']} dead letters")  # fmt: skip
+    for name, camera in status["cameras"].items():
+        run = camera["run"] or {}
+        gaps = ", ".join(f"{cause} {n}" for cause, n in (run.get("gaps") or {}).items() if n) or "none"
+        behind = max((g["lag"] or 0 for s in camera["streams"].values() for g in s["groups"].values()), default=0)
+        state = camera["health"].get("status", "waiting")
+        lines.append(f"  {name}: {state}; {run.get('decoded', 0)} frames decoded, {run.get('scored', 0)} scored, "
+                     f"gaps: {gaps}; {behind} snippets behind")  # fmt: skip
+        if error := camera["health"].get("error"):
+            lines.append(f"    last error: {error}")
+        if idle := [stage for stage, holder in camera["held_by"].items() if holder is None]:
+            lines.append(f"    nobody works on: {', '.join(idle)}")
+    for worker in status["workers"]:
+        trouble = f"; {worker['error']}" if worker["error"] else ""
+        lines.append(f"  worker {worker['name']} (pid {worker['pid']}): {worker['cameras']} cameras, "
+                     f"seen {worker['silent_s']} s ago{trouble}")  # fmt: skip
+    return lines

@@ -1,0 +1,273 @@
+"""The loop of a features, temporal or alerting worker: lease cameras, read, process, settle."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import redis
+
+from pipeline.bus import Bus, Entry, parse_id
+from pipeline.errors import LeaseLost, OddwatchError
+from pipeline.holdings import POLL_S, Holdings
+from pipeline.lane import Head, Lane, work_key
+from pipeline.lease import Leases
+from pipeline.spec import CameraSpec
+from pipeline.work import Result, Turn, Work, give_up
+
+log = logging.getLogger(__name__)
+
+FULL_POLL_S = 0.01
+"""How soon a full output is looked at again."""
+MAX_BATCH = 16
+"""Messages given to a stage at once; bounds memory."""
+
+WorkFor = Callable[[CameraSpec, str], Work]
+
+
+class Worker:
+    """Processes the messages of the cameras it holds. Settles in one order: process, then publish and acknowledge.
+
+    The same message can come twice (after a crash, a lost lease, a lost connection); its output cannot.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        leases: Leases,
+        work_for: WorkFor,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._bus = bus
+        self._leases = leases
+        self._work_for = work_for
+        self._clock = clock
+        self._sleep = sleep
+        self._holdings = Holdings(bus, leases, self._can_work)
+        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._work: dict[str, Work] = {}
+        self._outages = 0
+        self.stopping = False
+
+    def run(self) -> None:
+        """Turn until stopped; then give the leases back."""
+        while not self.stopping:
+            self.turn()
+        self.close()
+
+    def stop(self) -> None:
+        self.stopping = True
+
+    def turn(self) -> int:
+        """One turn: upkeep, read, process, settle. Returns the messages settled. A Redis outage is waited out."""
+        try:
+            self._upkeep()
+            settled = self._recover() + self._advance()
+            self._outages = 0
+            return settled
+        except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError, OSError) as error:
+            self._wait_out(error)
+        except redis.ResponseError as error:
+            self._after_refusal(error)
+        return 0
+
+    def close(self) -> None:
+        """Release every lease and leave the list of workers."""
+        try:
+            self._holdings.close()
+        except (redis.RedisError, OSError) as error:
+            log.warning("left without a word (%s); the leases run out by themselves", error)
+        self._lanes.clear()
+
+    # -- leases -------------------------------------------------------------------------------------------------
+
+    def _upkeep(self) -> None:
+        if not self._holdings.turn(self._clock()):
+            return
+        held = self._holdings.held
+        for key in [k for k, lane in self._lanes.items() if held.get(k) != lane.spec]:
+            del self._lanes[key]
+        for (camera, stage), spec in held.items():
+            if (camera, stage) not in self._lanes:
+                self._lanes[camera, stage] = Lane.open(self._bus, spec, stage, self._leases.token)
+        in_use = {work_key(spec, stage) for (_, stage), spec in self._holdings.wanted().items()}
+        self._work = {k: w for k, w in self._work.items() if k in in_use}
+
+    def _can_work(self, spec: CameraSpec, stage: str) -> bool:
+        """Build the stage before taking the lease: loading weights can take longer than a lease lasts."""
+        key = work_key(spec, stage)
+        if key not in self._work:
+            try:
+                self._work[key] = self._work_for(spec, stage)
+                self._holdings.error = ""
+            except OddwatchError as error:
+                if self._holdings.error != str(error):
+                    log.error("%s %s: %s", spec.camera, stage, error)
+                self._holdings.error = str(error)
+                return False
+        return True
+
+    # -- messages -----------------------------------------------------------------------------------------------
+
+    def _recover(self) -> int:
+        """Settle what a predecessor left pending, one lane at a time.
+
+        Alone, because one of these messages may have killed it: each attempt must count against that message only.
+        """
+        now_s = self._clock()
+        for lane in self._lanes.values():
+            if not lane.recovering or now_s < lane.retry_at_s:
+                continue
+            for stream in sorted(lane.recovering - set(lane.heads)):
+                entry = self._bus.read_pending(stream, lane.stage)
+                if entry is None:
+                    lane.recovering.discard(stream)
+                elif entry.id <= lane.last or not entry.fields:
+                    self._bus.client.xack(stream, lane.stage, entry.id_text)
+                else:
+                    self._take(lane, stream, entry, self._bus.deliveries(stream, lane.stage, entry))
+            if due := lane.due(now_s):
+                return self._process([(lane, due)])
+        return 0
+
+    def _advance(self) -> int:
+        """Read new entries of all lanes, and process what is complete, in batches over cameras."""
+        now_s = self._clock()
+        for lane in self._lanes.values():
+            if lane.blocked and self._bus.trim_acknowledged(lane.output) < lane.bound:
+                lane.blocked = False
+        readers = {s: lane for lane in self._lanes.values() for s in lane.wants(now_s)}
+        held = any(lane.blocked or lane.recovering or lane.heads for lane in self._lanes.values())
+        if readers:
+            block_s = FULL_POLL_S if held else POLL_S
+            for stream, entry in self._bus.read_new({s: lane.stage for s, lane in readers.items()}, block_s).items():
+                lane = readers[stream]
+                if entry.id <= lane.last:
+                    self._bus.client.xack(stream, lane.stage, entry.id_text)
+                elif not lane.follows(entry) and self._older_pending(stream, lane, entry):
+                    lane.reload(self._bus)
+                else:
+                    self._take(lane, stream, entry)
+        else:
+            self._sleep(FULL_POLL_S if held else POLL_S / 4)
+        now_s = self._clock()
+        ready = [(lane, due) for lane in self._lanes.values() if not lane.recovering and (due := lane.due(now_s))]
+        settled = 0
+        for start in range(0, len(ready), MAX_BATCH):
+            settled += self._process(ready[start : start + MAX_BATCH])
+        return settled
+
+    def _take(self, lane: Lane, stream: str, entry: Entry, attempts: int = 1) -> None:
+        if not lane.put(stream, entry, self._clock(), attempts):
+            if entry.fields:
+                self._bus.bury(lane.stage, lane.spec.camera, entry, lane.last_error, attempts)
+            self._bus.client.xack(stream, lane.stage, entry.id_text)
+
+    def _older_pending(self, stream: str, lane: Lane, entry: Entry) -> bool:
+        """Whether an entry before this one was handed to a worker that stalled and lost its lease."""
+        pending = self._bus.client.xpending(stream, lane.stage)
+        return bool(pending["pending"]) and parse_id(pending["min"]) < entry.id
+
+    def _process(self, ready: list[tuple[Lane, dict[str, Head]]]) -> int:
+        by_work: dict[str, list[tuple[Lane, dict[str, Head]]]] = {}
+        for lane, due in ready:
+            by_work.setdefault(work_key(lane.spec, lane.stage), []).append((lane, due))
+        settled = 0
+        for key, items in by_work.items():
+            work = self._work[key]
+            for (lane, due), result in zip(items, self._try(work, items), strict=True):
+                if result is not None:
+                    settled += self._settle(lane, due, result)
+        return settled
+
+    def _try(self, work: Work, items: list[tuple[Lane, dict[str, Head]]]) -> list[Result | None]:
+        """Results, None for what must be tried again. A batch that fails is tried item by item."""
+        doubtful = [due for lane, due in items if self._attempts(due) > lane.spec.max_deliveries]
+        if not doubtful:
+            try:
+                return list(work.run([(_turn(lane, due), lane.state) for lane, due in items]))
+            except Exception as error:
+                if len(items) == 1:
+                    lane, due = items[0]
+                    log.warning("%s %s: %s failed: %s", lane.spec.camera, lane.stage, _first(due).entry.id_text, error)
+                    lane.fail(self._bus, error, self._clock())
+                    return [None]
+        elif len(items) == 1:
+            return [self._bury(work, *items[0])]
+        return [self._try(work, [item])[0] for item in items]
+
+    @staticmethod
+    def _attempts(due: dict[str, Head]) -> int:
+        return max(head.attempts for head in due.values())
+
+    def _bury(self, work: Work, lane: Lane, due: dict[str, Head]) -> Result:
+        why = lane.last_error or "the worker died on it"
+        entry = _first(due).entry
+        log.error("%s %s: gave up on %s: %s", lane.spec.camera, lane.stage, entry.id_text, why)
+        self._bus.bury(lane.stage, lane.spec.camera, entry, why, self._attempts(due) - 1)
+        return give_up(work, _turn(lane, due), lane.state, f"{lane.stage}: {why}")
+
+    def _settle(self, lane: Lane, due: dict[str, Head], result: Result) -> int:
+        entry = _first(due).entry
+        bounds = [lane.spec.bound(m) for m in result.messages]
+
+        def also(pipe: object) -> None:
+            lane.save_into(pipe, result.state, entry.id)
+            if result.also is not None:
+                result.also(pipe, self._bus.keys)
+
+        try:
+            length = self._bus.settle(
+                lane.lease,
+                outputs=[(lane.output, m, b) for m, b in zip(result.messages, bounds, strict=True)],
+                acks=[(stream, lane.stage, entry.id_text) for stream in due],
+                also=also,
+                watch_length_of=lane.output,
+            )
+        except LeaseLost as error:
+            log.warning("%s %s: %s", lane.spec.camera, lane.stage, error)
+            self._lanes.pop((lane.spec.camera, lane.stage), None)
+            self._holdings.held.pop((lane.spec.camera, lane.stage), None)
+            return 0
+        except redis.OutOfMemoryError:
+            # Back-pressure: nothing was done; the heads stay and are processed again.
+            lane.retry_at_s = self._clock() + 0.5
+            return 0
+        lane.state, lane.last, lane.failures, lane.last_error = result.state, entry.id, 0, ""
+        for stream in due:
+            del lane.heads[stream]
+        if bounds:
+            lane.bound = min(b.entries for b in bounds)
+        lane.blocked = not lane.spec.live and length >= lane.bound
+        return 1
+
+    # -- trouble ------------------------------------------------------------------------------------------------
+
+    def _wait_out(self, error: BaseException) -> None:
+        """Redis is away. What was in flight may or may not have been done: believe only what it says later."""
+        self._outages += 1
+        if self._outages == 1:
+            log.warning("Redis does not answer (%s); waiting for it", error)
+        self._lanes.clear()
+        self._holdings.forget()
+        self._sleep(min(5.0, 0.1 * 2 ** min(self._outages, 6)))
+
+    def _after_refusal(self, error: redis.ResponseError) -> None:
+        """A stream vanished under us (its file is done, or Redis was emptied), or a command is not allowed."""
+        self._outages += 1
+        expected = any(word in str(error) for word in ("NOGROUP", "UNBLOCKED", "no such key"))
+        log.log(logging.DEBUG if expected and self._outages < 10 else logging.ERROR, "Redis refused: %s", error)
+        self._lanes.clear()
+        self._holdings.forget()
+        self._sleep(min(5.0, 0.02 * 2 ** min(self._outages, 8)))
+
+
+def _first(due: dict[str, Head]) -> Head:
+    return next(iter(due.values()))
+
+
+def _turn(lane: Lane, due: dict[str, Head]) -> Turn:
+    return {stream.partition("}:")[2]: head.message for stream, head in due.items()}
