@@ -46,10 +46,6 @@ class Walk:
     pause_s: float = 0.0
     """Where on the way it pauses and for how long: stands; falls or fights if that is its kind."""
 
-    @property
-    def end_s(self) -> float:
-        return self.start_s + len(self.way) * STEP_M / self.speed + self.pause_s
-
     def paused_s(self, t_s: np.ndarray) -> np.ndarray:
         """Seconds since the pause began, within 0 and its length."""
         return np.clip(t_s - self.start_s - self.pause_at_m / self.speed, 0, self.pause_s)
@@ -66,8 +62,9 @@ class Walk:
     def odd(self, t_s: np.ndarray) -> np.ndarray:
         """bool (N,): whether the anomaly happens at the times, in view."""
         x, z, _ = self.at(t_s)
-        half_m = LENGTH_M.get(self.kind, 0.0) / 2
-        present = in_view(x - half_m, z) | in_view(x + half_m, z)
+        half_m = LENGTH_M.get(self.kind, 0.4) / 2
+        corners = [in_view(x + side, z, high_m=high) for side in (-half_m, half_m) for high in (0.1, 0.9, 1.7)]
+        present = np.any(corners, axis=0)
         paused = self.paused_s(t_s)
         if self.kind in ("fall", "scuffle"):
             return present & (paused > 0) & (paused < self.pause_s)
@@ -76,20 +73,16 @@ class Walk:
         return present & bool(self.kind)
 
 
-def in_view(x: np.ndarray, z: np.ndarray, margin: float = 0.0) -> np.ndarray:
-    """bool (N,): whether the middle of somebody standing there is in the picture, or within some pixels of it."""
-    pixels, _ = project(np.stack([x, np.full_like(x, 0.9), z], axis=1))
-    return np.all((pixels > -margin) & (pixels < np.array(CANVAS[::-1]) + margin), axis=1)
+def in_view(x: np.ndarray, z: np.ndarray, high_m: float = 0.9, margin_px: float = 0.0) -> np.ndarray:
+    """bool (N,): whether what is `high_m` above there is in the picture, or within some canvas pixels of it."""
+    pixels, _ = project(np.stack([x, np.full_like(x, high_m), z], axis=1))
+    return np.all((pixels > -margin_px) & (pixels < np.array(CANVAS[::-1]) + margin_px), axis=1)
 
 
-def limbs_at(walk: Walk, t_s: float) -> list[Limb] | None:
-    """The actor's limbs at a time; None while it is out of the picture."""
-    if not walk.start_s < t_s < walk.end_s:
-        return None
+def limbs_at(walk: Walk, t_s: float) -> list[Limb]:
+    """The actor's limbs at a time within its walk."""
     now = np.array([t_s])
     x, z, gone_m = (float(v[0]) for v in walk.at(now))
-    if not in_view(np.array([x]), np.array([z]), margin=160.0)[0]:
-        return None
     along = int(np.clip(gone_m / STEP_M, 5, len(walk.way) - 6))
     dx, dz = walk.way[along + 5] - walk.way[along - 5]
     pose = Pose(x=x, z=z, heading=float(np.arctan2(dz, dx)), phase=gone_m * 4.2)
@@ -108,8 +101,8 @@ def _act(walk: Walk, pose: Pose, paused_s: float) -> Pose:
         return pose
     left_s = walk.pause_s - paused_s
     if walk.kind == "fall":
-        down = min(1.0, (paused_s / 0.45) ** 2, left_s / 1.1)
-        return replace(pose, vigour=0.5 - 0.3 * down, tilt=1.5 * down)
+        down = min(1.0, (paused_s / 0.45) ** 2, left_s / 0.9)
+        return replace(pose, phase=pose.phase + 7 * paused_s, vigour=0.5 - 0.2 * down, tilt=1.5 * down)
     if walk.kind == "scuffle":
         return _fight(walk, pose, paused_s, min(1.0, paused_s / 0.3, left_s / 0.3))
     return replace(pose, vigour=min(0.5, max(0.06, 0.5 - 2 * paused_s, 0.5 - 2 * left_s)))
@@ -160,8 +153,8 @@ def plant(kind: str, at_s: float, rng: np.random.Generator) -> list[Walk]:
     elif kind == "lawn":
         walks = [Walk(look, make_way(((-34, 16.2), (-2.6, 16.0), (3.4, 8.6), (3.6, 1))), 0.0, 1.7, kind)]
     elif kind == "fall":
-        way = make_way(((-34, 17.6), (34, 17.6)))
-        walks = [Walk(look, way, 0.0, 1.4, kind, pause_at_m=35.2, pause_s=3.6)]
+        way = make_way(((34, 16.4), (3.7, 16.6), (3.7, 1)))
+        walks = [Walk(look, way, 0.0, 1.4, kind, pause_at_m=36.0, pause_s=2.8)]
     elif kind == "scuffle":
         there, back = make_way(((-34, 17.0), (34, 17.0))), make_way(((34, 17.2), (-34, 17.2)))
         meet_m = 34.0 + 1.0
