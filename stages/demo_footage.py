@@ -142,7 +142,7 @@ def _manifest(footage: DemoFootage) -> str:
             "split": "test",
             "label": int(bool(footage.planted)),
             "anomalies": [[p.first_frame, p.last_frame] for p in footage.planted],
-            "kinds": [p.kind for p in footage.planted],
+            "_kinds": [p.kind for p in footage.planted],
         }
     )
     return "".join(json.dumps(line) + "\n" for line in lines)

@@ -44,7 +44,7 @@ def test_the_manifest_names_both_films_and_where_the_anomalies_are(footage: Demo
     assert train == {"video": "normal.mp4", "split": "train", "label": 0, "anomalies": []}
     (planted,) = footage.planted
     assert test["anomalies"] == [[planted.first_frame, planted.last_frame]]
-    assert (test["video"], test["split"], test["label"], test["kinds"]) == ("test.mp4", "test", 1, ["cyclist"])
+    assert (test["video"], test["split"], test["label"], test["_kinds"]) == ("test.mp4", "test", 1, ["cyclist"])
 
 
 def test_the_anomaly_lies_within_the_film_with_normal_life_around_it(footage: DemoFootage):
