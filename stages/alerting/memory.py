@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -55,12 +55,16 @@ def load_memory(state: State) -> Memory:
 def save_memory(memory: Memory) -> State:
     """The memory as a state: readable JSON, and the picture as it is."""
     told = {
-        "ledger": asdict(memory.ledger) if memory.ledger else None,
-        "watch": asdict(memory.watch),
+        "ledger": memory.ledger,
+        "watch": memory.watch,
         "evidence_score": memory.evidence.score,
-        "hashes": dict(memory.hashes),
+        "hashes": memory.hashes,
     }
     return {
-        "memory": np.frombuffer(json.dumps(told, allow_nan=False).encode(), np.uint8),
+        "memory": np.frombuffer(json.dumps(told, allow_nan=False, default=_by_field).encode(), np.uint8),
         "evidence_jpeg": np.frombuffer(memory.evidence.jpeg, np.uint8),
     }
+
+
+def _by_field(value: Ledger | Account | Watch | Event | Moment) -> dict[str, object]:
+    return {f.name: getattr(value, f.name) for f in fields(value)}

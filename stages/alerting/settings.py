@@ -44,6 +44,4 @@ class AlertSettings(BaseModel):
             raise ValueError(
                 f"min_length_s ({self.min_length_s}) must be shorter than max_length_s ({self.max_length_s})"
             )
-        if self.weights and not any(self.weights.values()):
-            raise ValueError(f"weights are all 0 ({', '.join(self.weights)}): give at least one model a weight above 0")
         return self
