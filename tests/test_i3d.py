@@ -167,6 +167,12 @@ def alone(extractor: I3DExtractor) -> Features:
     return features
 
 
+def test_a_clip_too_short_for_the_network_is_refused(made: dict[str, np.ndarray]) -> None:
+    assert np.isfinite(run(made, random_clip(9, 32, 32))[0]).all()
+    with pytest.raises(ValueError, match="at least 9 frames, got 8"):
+        run(made, random_clip(8, 32, 32))
+
+
 def test_features_keep_the_header_of_their_snippet(extractor: I3DExtractor, alone: Features) -> None:
     assert (alone.camera, alone.id, alone.first_frame) == ("cam3", "5-3", 48)
     assert alone.values.shape == (extractor.dim,)

@@ -32,7 +32,8 @@ PREPROCESSING = {
 """What is done to pixels before the network. Change it with its version: it is part of the extractor's id.
 
 Deviation from the paper, which crops the middle 224 of 256: what happens at the border of a camera's
-view must be seen too.
+view must be seen too. Measured on 132 fight clips (two snippets each, logistic regression, 5 folds by
+source video, mean of 5 shuffles, roughly +-0.02): clip AUC 0.845 so, 0.830 with the paper's crop.
 """
 
 

@@ -117,11 +117,13 @@ class I3D(nn.Module):
         self.classes = nn.Linear(DIM, CLASSES)
 
     def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, 1024) and logits (B, 400) of `clips` (B, 3, T, H, W) in [-1, 1], T >= 9.
+        """Features (B, 1024) and logits (B, 400) of `clips` (B, 3, T, H, W) in [-1, 1], T >= MIN_FRAMES.
 
         The features are those the logits are linear in: averaged over the picture, over two
         neighbouring time steps, then over time.
         """
+        if clips.shape[2] < MIN_FRAMES:
+            raise ValueError(f"a clip must have at least {MIN_FRAMES} frames, got {clips.shape[2]}")
         x = self.conv_1a(clips)  # (B, 64, T/2, H/2, W/2)
         x = max_pool(x, (1, 3, 3), (1, 2, 2))
         x = self.conv_2c(self.conv_2b(x))
