@@ -9,6 +9,7 @@ from pipeline.codec import decode_state, encode_state
 from pipeline.messages import REFERENCE_LEVELS, Features
 from stages.temporal.trained import make_checkpoint
 
+torch.set_num_threads(1)  # on a busy machine two threads wait for each other: ten times slower
 DATA = Path(__file__).parent / "data"
 EXTRACTOR = "i3d@0123abcd"
 

@@ -141,6 +141,9 @@ def test_the_snippets_of_largest_magnitude_stand_for_a_video(inputs):
     np.testing.assert_array_equal(bag.snippets[0], top)
     assert bag.score.item() == pytest.approx(output.scores[0, top].mean().item())
     np.testing.assert_array_equal(bag.features.detach(), output.embedded[0][:, top].detach())
+    two = RTFM(CONFIG).eval()(inputs["train"][:2, :3])
+    features, chosen = choose(two, 3).features, choose(two, 3).snippets
+    np.testing.assert_array_equal(features[2 * 2 + 1].detach(), two.embedded[1, 2][chosen[1]].detach())  # crop by crop
     keep = torch.ones(1, 20)
     keep[0, top[0]] = 0
     assert top[0] not in choose(output, 3, keep).snippets

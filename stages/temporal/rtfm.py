@@ -204,7 +204,7 @@ class RTFM(nn.Module):
         return torch.sigmoid(self.fc3(h)).squeeze(2)
 
     def forward(self, x: Tensor, masks: Masks | None = None) -> Output:
-        """x (B, C, T, D): videos, crops, snippets, features. Any T >= 1; causal in mode `causal`."""
+        """x (B, C, T, D): videos, crops, snippets, features. Any T >= 1; its attention takes memory for T x T."""
         b, c, t, d = x.shape
         embedded = self.Aggregate(x.reshape(b * c, t, d).transpose(1, 2)).transpose(1, 2)  # (B C, T, D)
         embedded = self._drop(embedded, masks and masks.features)
