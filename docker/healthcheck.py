@@ -6,12 +6,15 @@ import json
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
+CONFIG = Path("/etc/oddwatch/oddwatch.yaml")
 SILENT_S = 30.0
 
 
 def main() -> int:
-    asked = subprocess.run(["oddwatch", "status", "--json"], capture_output=True, text=True, check=False)
+    config = ["--config", str(CONFIG)] if CONFIG.exists() else []
+    asked = subprocess.run(["oddwatch", "status", "--json", *config], capture_output=True, text=True, check=False)
     if asked.returncode != 0:
         sys.stdout.write(asked.stderr)
         return 1
