@@ -22,7 +22,7 @@ Format = Literal["png", "svg"]
 Timeline = tuple[str, ScoresTable, Sequence[Interval] | None]
 """Name, scores and anomalous intervals (None if unknown) of one video."""
 
-BLUE, ORANGE, GREEN, INK, FAINT = "#0072b2", "#d55e00", "#009e73", "#1c2530", "#8a949e"
+BLUE, PURPLE, INK, FAINT = "#0072b2", "#b3589a", "#1c2530", "#8a949e"
 OTHERS = ("#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 STYLE = {
     "font.family": "DejaVu Sans",
@@ -40,6 +40,8 @@ STYLE = {
     "svg.hashsalt": "oddwatch",
 }
 COLUMNS = 1600
+ROWS = 40
+"""Videos in one picture; more could not be read, and at some thousand not be drawn."""
 
 
 def roc_figure(metrics: Metrics, kind: Format = "svg") -> bytes:
@@ -68,13 +70,19 @@ def roc_figure(metrics: Metrics, kind: Format = "svg") -> bytes:
 
 
 def timeline_figure(videos: Sequence[Timeline], threshold: float | None = None, kind: Format = "svg") -> bytes:
-    """Scores over time, one row per video, anomalous stretches shaded, frames that were not scored left out."""
+    """Scores over time of the first ROWS videos, a row each; a row is interrupted where nothing was scored."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9, 0.7 + 1.25 * max(len(videos), 1)), layout=ConstrainedLayoutEngine(h_pad=0.06))
-        rows = figure.subplots(max(len(videos), 1), squeeze=False)[:, 0]
-        for axes, (name, table, truth) in zip(rows, videos, strict=False):
+        shown = videos[:ROWS]
+        figure = Figure(figsize=(9, 1.0 + 1.25 * len(shown)), layout=ConstrainedLayoutEngine(h_pad=0.06))
+        rows = figure.subplots(max(len(shown), 1), squeeze=False)[:, 0]
+        for axes, (name, table, truth) in zip(rows, shown, strict=False):
             _timeline(axes, name, table, truth, threshold)
-        rows[-1].set_xlabel("seconds")
+        legend = "shaded: anomalous    no line: not scored"
+        if threshold is not None:
+            legend += f"    dashed: threshold {threshold:g}"
+        if len(videos) > ROWS:
+            legend += f"    the first {ROWS} of {len(videos)} videos"
+        rows[-1].set_xlabel(f"seconds\n{legend}", linespacing=1.6)
         return _bytes(figure, kind)
 
 
@@ -94,7 +102,7 @@ def _timeline(
             axes.axvspan(
                 table.times_s[first],
                 table.times_s[min(end + 1, last)],
-                color=ORANGE,
+                color=PURPLE,
                 alpha=0.18,
                 lw=0,
             )

@@ -1,0 +1,72 @@
+"""The part of a report that compares scores with ground truth."""
+
+from __future__ import annotations
+
+from stages.evaluation.evaluate import Metrics
+from stages.report.chart import roc
+from stages.report.words import count, plain
+
+NOTES = 50
+"""Lines about videos that could not be judged; metrics.json has all."""
+
+
+def judged(metrics: Metrics) -> str:
+    """ROC curve, figures, and whatever was left out, as HTML."""
+    fused = {
+        "roc_auc": metrics.roc_auc,
+        "average_precision": metrics.average_precision,
+        "macro": metrics.macro,
+        "abnormal_only": metrics.abnormal_only,
+    }
+    rows = "".join(_row(name, ranking) for name, ranking in [("score", fused), *metrics.models.items()])
+    reason = f'<p class="trouble">{plain(metrics.reason)}</p>' if metrics.reason else ""
+    left_out = [f"{e['video']}: left out, {e['reason']}" for e in metrics.excluded] + metrics.notes
+    items = "".join(f"<li>{plain(text)}</li>" for text in left_out[:NOTES])
+    if len(left_out) > NOTES:
+        items += f"<li>and {len(left_out) - NOTES:,} more, in metrics.json</li>"
+    return (
+        '<section class="judged"><h2>Against ground truth</h2><div class="pair">'
+        f"{roc(metrics) if 'score' in metrics.curves else ''}<div>{reason}"
+        '<div class="scroll"><table><thead><tr><th></th><th>ROC-AUC</th><th>AP</th>'
+        "<th>macro AUC</th><th>AUC, anomalous videos</th></tr></thead>"
+        f'<tbody>{rows}</tbody></table></div><dl class="figures">{_figures(metrics)}</dl>'
+        f"{f'<ul class=leftout>{items}</ul>' if items else ''}</div></div></section>"
+    )
+
+
+def _row(name: str, ranking: dict) -> str:
+    values = (
+        ranking["roc_auc"],
+        ranking["average_precision"],
+        ranking["macro"]["roc_auc"],
+        ranking["abnormal_only"]["roc_auc"],
+    )
+    cells = "".join(f"<td>{_figure(value)}</td>" for value in values)
+    return f"<tr><th><bdi>{plain(name)}</bdi></th>{cells}</tr>"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _figures(metrics: Metrics) -> str:
+    events, coverage = metrics.events, metrics.coverage
+    figures = []
+    if metrics.false_alarms_per_hour is not None:
+        hours = coverage["scored_hours"]
+        footage = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
+        note = f"{count(metrics.false_alarms['false'], 'false ' + metrics.false_alarms['counted_as'])} in {footage}"
+        figures.append(("False alarms per hour", f"{metrics.false_alarms_per_hour:.2f}", note))
+    if metrics.threshold is not None:
+        note = f"threshold {metrics.threshold:g}"
+        if events["not_scored"]:
+            note += f", {events['not_scored']} not scored"
+        figures.append(("Events found", f"{events['found']} of {events['total']}", note))
+        if events["median_delay_s"] is not None:
+            note = f"known live after {events['median_known_after_s']:.1f} s"
+            figures.append(("Median delay", f"{events['median_delay_s']:.1f} s", note))
+    note = f"{count(coverage['frames_not_scored'], 'frame')} not scored, left out"
+    figures.append(("Frames judged", f"{coverage['frames_scored']:,}", note))
+    mode = "scores as emitted" if metrics.mode == "causal" else "stretched per video, needs the whole video"
+    figures.append(("Mode", metrics.mode, mode))
+    return "".join(f"<div><dt>{n}</dt><dd>{v}<small>{plain(note)}</small></dd></div>" for n, v, note in figures)
