@@ -156,6 +156,16 @@ class Bus:
         found = self.client.xpending_range(stream, group, entry.id_text, entry.id_text, 1)
         return int(found[0]["times_delivered"]) if found else 0
 
+    def alerts_after(self, last: str, block_s: float = 0.0) -> tuple[str, list[dict]]:
+        """Alerts behind the entry `last` ('0' for all, '$' for new ones only), and the entry to go on from."""
+        if last == "$":
+            ms, seq = self.last_id(self.keys.alerts)
+            last = f"{ms}-{seq}"
+        block = max(1, int(block_s * 1000)) if block_s > 0 else None
+        reply = self.client.xread({self.keys.alerts: last}, count=100, block=block)
+        entries = reply[0][1] if reply else []
+        return (entries[-1][0].decode() if entries else last), [json.loads(fields[b"alert"]) for _, fields in entries]
+
     # -- writing ------------------------------------------------------------------------------------------------
 
     def settle(

@@ -7,27 +7,22 @@ import signal
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-
-import numpy as np
 
 from pipeline.codec import decode_state, number
 from pipeline.backoff import Backoff
 from pipeline.bus import Bus
 from pipeline.errors import LeaseLost, SourceError
 from pipeline.feed import Beat, Feed
-from pipeline.messages import End, Message, Prior
+from pipeline.messages import Message, Prior
 from pipeline.spec import CameraSpec
 
 log = logging.getLogger(__name__)
 
 QUEUED = 4
 """Snippets that wait in memory while Redis is slow; beyond, the oldest is dropped (its frames are a gap, `behind`)."""
-
-
-class Stopped(Exception):
-    """The decoder was asked to end."""
 
 
 class Outbox:
@@ -78,50 +73,46 @@ def feed_live(bus: Bus, spec: CameraSpec, token: str, beat: Beat, uri: str) -> N
 
     Raises LeaseLost when another decoder has taken it over.
     """
-
-    def stop(*_: object) -> None:
-        raise Stopped
-
-    signal.signal(signal.SIGTERM, stop)
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     feed = Feed(bus, spec, token, beat)
     saved = decode_state(bus.client.hgetall(feed.state_key))
-    last: Prior | None = None
+    last = None
     if number(saved, "run_ms") >= 0:
         last = Prior(run_ms=number(saved, "run_ms"), frames=number(saved, "next_frame", 0), down_s=0.0)
-    camera = LiveCamera(feed, uri, last, number(saved, "last_ms", 0), beat)
+    camera = LiveCamera(feed, uri, last, number(saved, "last_ms", 0), stopped.is_set)
     backoff = Backoff()
-    try:
-        while True:
-            problem = camera.one_run(backoff)
-            wait_s = backoff.failed(time.monotonic())
-            log.warning("%s: %s; trying again in %.0f s", spec.camera, problem, wait_s)
-            feed.note(status="offline", error=problem, offline_ms=str(round(time.time() * 1000)))
-            until = time.monotonic() + wait_s
-            while time.monotonic() < until:
-                beat()
-                time.sleep(0.2)
-    except Stopped:
-        camera.end_run("stopped")
-        feed.note(status="stopped")
+    while not stopped.is_set():
+        problem = camera.one_run(backoff)
+        if stopped.is_set():
+            break
+        wait_s = backoff.failed(time.monotonic())
+        log.warning("%s: %s; trying again in %.0f s", spec.camera, problem, wait_s)
+        feed.note(status="offline", error=problem, offline_ms=str(round(time.time() * 1000)))
+        until = time.monotonic() + wait_s
+        while time.monotonic() < until and not stopped.wait(0.2):
+            beat()
+    camera.close()
+    feed.note(status="stopped")
 
 
 class LiveCamera:
     """Opens a camera again and again, and remembers what the last run left."""
 
-    def __init__(self, feed: Feed, uri: str, last: Prior | None, last_ms: int, beat: Beat) -> None:
+    def __init__(
+        self, feed: Feed, uri: str, last: Prior | None, last_ms: int, stopping: Callable[[], bool]
+    ) -> None:
+        """`last`: the run before, its `down_s` still unknown; `last_ms`: when its last frame came, unix ms."""
         self._feed = feed
         self._uri = uri
         self._last = last
         self._last_ms = last_ms
-        self._beat = beat
-        self._prior: Prior | None = None
+        self._stopping = stopping
         self._outbox = Outbox(feed)
-        self._newest: Message | None = None
-        """The last message of the open run; None between runs."""
 
     def one_run(self, backoff: Backoff) -> str:
         """From opening to the end of the connection; returns why it ended."""
-        from stages.decode import DecodeSettings
+        from stages.decode_settings import DecodeSettings
         from stages.live import read_live
         from stages.sources import live_source
 
@@ -133,45 +124,33 @@ class LiveCamera:
         )  # fmt: skip
         # A run's id must lie behind all earlier ones, even if the clock was set back.
         run_ms = max(round(time.time() * 1000), self._feed.bus.last_id(self._feed.stream)[0] + 1)
-        problem = "the stream ended"
-        self._prior = None
+        prior, opened = self._last, False
         try:
-            source = live_source(self._uri, spec.camera)
-            with closing(read_live(source, settings, run_ms, time.time, self._beat)) as messages:
+            messages = read_live(
+                live_source(self._uri, spec.camera), settings, run_ms, time.time, self._feed.beat,
+                stopping=self._stopping,
+            )  # fmt: skip
+            with closing(messages):
                 for message in messages:
-                    if isinstance(message, End):
-                        problem = message.status if message.status != "complete" else problem
-                        continue
-                    if self._newest is None:
+                    if not opened:
+                        opened = True
                         backoff.opened(time.monotonic())
                         self._feed.note(status="online", error="")
-                    self._put(message)
+                        if prior is not None and len(message.times_s):
+                            down_ms = run_ms + message.times_s[0] * 1000 - self._last_ms
+                            prior = replace(prior, down_s=max(0.0, round(float(down_ms) / 1000, 3)))
+                    self._put(replace(message, prior=prior))
         except SourceError as error:
-            problem = str(error)
-        self.end_run("disconnected")
-        return problem
+            return str(error)
+        return "the stream ended"
+
+    def close(self) -> None:
+        """Publish what is still queued."""
+        self._outbox.close(5.0)
 
     def _put(self, message: Message) -> None:
-        if self._prior is None and self._last is not None:
-            first_ms = message.made_ms - message.times_s[-1] * 1000
-            self._prior = replace(self._last, down_s=max(0.0, round((first_ms - self._last_ms) / 1000, 3)))
-        message = replace(message, prior=self._prior, live=True)
-        self._newest = message
-        self._last_ms = message.made_ms
-        state = {"run_ms": message.run_ms, "next_frame": message.next_frame, "last_ms": message.made_ms}
-        self._outbox.put(message, state, {"last_frame_ms": str(message.made_ms), "run_ms": str(message.run_ms)})
-
-    def end_run(self, status: str) -> None:
-        """Publish the end of the open run, if there is one."""
-        newest, self._newest = self._newest, None
-        if newest is None:
-            return
-        self._last = Prior(run_ms=newest.run_ms, frames=newest.next_frame, down_s=0.0)
-        end = End(
-            camera=newest.camera, run_ms=newest.run_ms, seq=newest.seq + 1, first_frame=newest.next_frame,
-            times_s=np.empty(0), made_ms=newest.made_ms, prior=newest.prior, live=True, status=status,
-        )  # fmt: skip
-        state = {"run_ms": newest.run_ms, "next_frame": newest.next_frame, "last_ms": newest.made_ms}
-        self._outbox.put(end, state, {})
-        if status == "stopped":
-            self._outbox.close(5.0)
+        if len(message.times_s):
+            self._last_ms = message.run_ms + round(float(message.times_s[-1]) * 1000)
+        self._last = Prior(run_ms=message.run_ms, frames=message.next_frame, down_s=0.0)
+        state = {"run_ms": message.run_ms, "next_frame": message.next_frame, "last_ms": self._last_ms}
+        self._outbox.put(message, state, {"last_frame_ms": str(self._last_ms), "run_ms": str(message.run_ms)})

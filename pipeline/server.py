@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pipeline.errors import BusError
@@ -95,7 +95,8 @@ class EmbeddedServer:
         command = [binary or _binary(), *(part for key, value in options.items() for part in (f"--{key}", value))]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            preexec_fn=_preexec(os.getpid()),
+            preexec_fn=partial(die_with_parent, os.getpid()),
+            start_new_session=True,  # a Ctrl-C at the terminal must not end it before the workers have drained
         )  # fmt: skip
         self._wait_until_up()
 
@@ -135,12 +136,3 @@ class EmbeddedServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def _preexec(parent_pid: int) -> Callable[[], None]:
-    def run() -> None:
-        # Ctrl-C in the terminal reaches the whole group; the server must outlive the workers that drain.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        die_with_parent(parent_pid)
-
-    return run

@@ -65,6 +65,15 @@ def _holder(bus: Bus, spec: CameraSpec, stage: str) -> str | None:
     return None if token is None else token.decode().rpartition(":")[0]
 
 
+def drained(bus: Bus) -> bool:
+    """True once every stage has settled everything there is of live cameras."""
+    registry = Registry(bus.client, bus.keys)
+    registry.refresh()
+    live = [spec for spec in registry.specs.values() if spec.live]
+    streams = [_stream(bus, spec, kind) for spec in live for kind in spec.all_streams()]
+    return not any(g["pending"] or g["lag"] for stream in streams for g in stream["groups"].values())
+
+
 def status_lines(status: dict, shown_url: str) -> list[str]:
     """The same for a person."""
     lines = [f"Redis {shown_url}, {status['memory_used_bytes'] / 2**20:.0f} MiB used"]

@@ -18,17 +18,20 @@ from typing import Any
 
 import redis
 
-from pipeline.bus import connect
+from pipeline.bus import Bus, connect
 from pipeline.errors import BusError
 from pipeline.host import Host, log_to_stderr, run_worker
 from pipeline.keys import Keys
 from pipeline.lease import release
 from pipeline.server import die_with_parent
+from pipeline.status import drained
 
 log = logging.getLogger(__name__)
 
 GRACE_S = 10.0
 """Seconds a worker has to finish its turn before it is killed."""
+DRAIN_S = 10.0
+"""Seconds that the stages have to finish what was decoded."""
 
 
 @dataclass(slots=True)
@@ -108,21 +111,29 @@ class Supervisor:
             log.info("its leases run out by themselves: Redis does not answer")
 
     def _end_all(self) -> None:
-        # Decoders first: what they have published still goes through the other stages.
-        for stages in (("decode",), ("features",), ("temporal",), ("alerting",)):
-            group = [c for c in self._children if c.pid and c.stage in stages]
-            for child in group:
+        """Decoders first; the other stages go when what was decoded has passed through them."""
+        self._end([c for c in self._children if c.stage == "decode"])
+        deadline = self._clock() + DRAIN_S
+        try:
+            bus = Bus(connect(self._host.url), Keys(self._host.prefix))
+            while self._clock() < deadline and not drained(bus):
+                time.sleep(0.1)
+        except (BusError, redis.RedisError, OSError):
+            log.info("stopping without draining: Redis does not answer")
+        self._end([c for c in self._children if c.stage != "decode"])
+
+    def _end(self, children: list[Child]) -> None:
+        for child in children:
+            if child.pid:
                 os.kill(child.pid, signal.SIGTERM)
         deadline = self._clock() + GRACE_S
-        for child in self._children:
+        for child in children:
             while child.pid:
                 if self._has_ended(child):
                     child.pid = 0
                 elif self._clock() > deadline:
                     os.kill(child.pid, signal.SIGKILL)
-                    deadline += 1
-                else:
-                    time.sleep(0.02)
+                time.sleep(0.01)
 
 
 def free_leases(client: Any, keys: Keys, name: str, token: str) -> None:
@@ -164,7 +175,7 @@ def stop_supervisor(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(GRACE_S + 5)
+            process.wait(DRAIN_S + 2 * GRACE_S + 5)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -17,7 +17,7 @@ moment continues exactly where its last published output left it. Keep it small 
 """
 
 In = TypeVar("In", bound=Picked, contravariant=True)
-Out = TypeVar("Out", bound=Picked, covariant=True)
+Out = TypeVar("Out", bound=Picked)
 
 
 class Stage(Protocol[In, Out]):

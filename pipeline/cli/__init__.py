@@ -9,9 +9,11 @@ single_thread_libraries()  # before anything imports numpy
 import os  # noqa: E402
 import sys  # noqa: E402
 
+import redis  # noqa: E402
 import typer  # noqa: E402
 
 from pipeline import __version__  # noqa: E402
+from pipeline.bus import reason  # noqa: E402
 from pipeline.cli import check, demo, evaluate, fit, follow, live, score, weights  # noqa: E402
 from pipeline.errors import OddwatchError  # noqa: E402
 
@@ -55,6 +57,9 @@ def main() -> None:
     except OddwatchError as error:
         sys.stderr.write(f"oddwatch: {error}\n")
         sys.exit(error.exit_code)
+    except redis.RedisError as error:
+        sys.stderr.write(f"oddwatch: Redis: {reason(error)}; check that it runs, then try again\n")
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.stderr.write("oddwatch: interrupted\n")
         sys.exit(130)

@@ -1,1 +1,90 @@
-def check() -> None: ...
+"""`oddwatch check`: is this configuration right, and is everything it names within reach?"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.bus import connect
+from pipeline.cli.session import redis_url
+from pipeline.config import Config, load_config
+from pipeline.errors import OddwatchError
+from pipeline.spec import make_spec
+
+
+def check(config: Annotated[Path, typer.Argument(help="Configuration file.")]) -> None:
+    """Validate a configuration, reach cameras and Redis, say what is wrong."""
+    settings = load_config(config)
+    typer.echo(f"{config}: every key is known and fits")
+    findings = [_redis(settings), *_models(settings), *_cameras(settings)]
+    for ok, line in findings:
+        typer.echo(f"{'ok    ' if ok else 'FAILED'} {line}")
+    if not all(ok for ok, _ in findings):
+        raise typer.Exit(1)
+
+
+Finding = tuple[bool, str]
+
+
+def _redis(config: Config) -> Finding:
+    url = redis_url(config)
+    if url is None:
+        return True, "Redis: the embedded server will be started (no redis.url and no REDIS_URL)"
+    try:
+        info = connect(url).info("server")
+    except OddwatchError as error:
+        return False, str(error)
+    return True, f"Redis: answers, version {info.get('valkey_version') or info.get('redis_version')}"
+
+
+def _models(config: Config) -> list[Finding]:
+    from pipeline.assembly import resolve_device, work_builder
+
+    build = work_builder(resolve_device(config.workers.device), False)
+    names = [n for n, c in config.cameras.items() if c.enabled] or ["any"]
+    findings: list[Finding] = []
+    for name in names:
+        camera = config.cameras.get(name)
+        try:
+            spec = make_spec(config, camera=name, source="", kind="live", models=camera.models if camera else None)
+            for stage in (*spec.stages("features"), *spec.stages("temporal")):
+                build(spec, stage)
+                findings.append((True, f"model for {name}: {stage}"))
+        except OddwatchError as error:
+            findings.append((False, f"model for {name}: {error}"))
+    return findings
+
+
+def _cameras(config: Config) -> list[Finding]:
+    enabled = {n: c for n, c in config.cameras.items() if c.enabled}
+    with ThreadPoolExecutor(16) as pool:
+        return list(pool.map(lambda item: _camera(config, *item), enabled.items()))
+
+
+def _camera(config: Config, name: str, camera) -> Finding:  # type: ignore[no-untyped-def]
+    """One picture, or the reason why not."""
+    import time
+
+    from pipeline.messages import Snippet
+    from stages.decode import DecodeSettings
+    from stages.live import read_live
+    from stages.sources import live_source
+
+    section = camera.decode or config.decode
+    settings = DecodeSettings(
+        height=section.height or 240, snippet_frames=1, open_timeout_s=section.open_timeout_s,
+        read_timeout_s=section.read_timeout_s, transport=section.transport,
+    )  # fmt: skip
+    try:
+        messages = read_live(live_source(camera.source, name), settings, 0, time.time, lambda: None)
+        for message in messages:
+            if isinstance(message, Snippet):
+                messages.close()
+                height, width = message.pixels.shape[1:3]
+                return True, f"camera {name}: sends pictures (analysed at {width}x{height})"
+    except OddwatchError as error:
+        return False, f"camera {name}: {error}"
+    return False, f"camera {name}: connects, but sends no picture"

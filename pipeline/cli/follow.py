@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -32,21 +34,19 @@ def alerts(
 ) -> None:
     """Read or follow alerts."""
     session = join_session(load_config(config))
-    start = "0-0" if since is None else f"{since_ms(since, session.bus.now_ms())}-0"
-    if follow and since is None:
-        last = session.bus.last_id(session.bus.keys.alerts)
-        start = f"{last[0]}-{last[1]}"
-    for alert in _entries(session.bus, start, follow):
+    start = "0" if since is None else f"{since_ms(since, session.bus.now_ms())}-0"
+    for alert in _entries(session.bus, "$" if follow and since is None else start, follow):
         if camera is None or alert["camera"] == camera:
             typer.echo(json.dumps(alert) if as_json else alert_line(alert))
+            sys.stdout.flush()
 
 
-def _entries(bus: Bus, after: str, follow: bool):  # type: ignore[no-untyped-def]
-    """Alerts after an id; an outage of Redis is waited out when following."""
+def _entries(bus: Bus, after: str, follow: bool) -> Iterator[dict]:
+    """Alerts after an entry; an outage of Redis is waited out when following."""
     wait_s = 0.2
     while True:
         try:
-            reply = bus.client.xread({bus.keys.alerts: after}, count=100, block=2000 if follow else None)
+            after, found = bus.alerts_after(after, block_s=2.0 if follow else 0.0)
             wait_s = 0.2
         except (redis.ConnectionError, redis.TimeoutError):
             if not follow:
@@ -54,11 +54,8 @@ def _entries(bus: Bus, after: str, follow: bool):  # type: ignore[no-untyped-def
             time.sleep(wait_s)
             wait_s = min(5.0, wait_s * 2)
             continue
-        for _, entries in reply or []:
-            for entry_id, fields in entries:
-                after = entry_id.decode()
-                yield json.loads(fields[b"alert"])
-        if not reply and not follow:
+        yield from found
+        if not found and not follow:
             return
 
 

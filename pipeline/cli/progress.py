@@ -124,7 +124,7 @@ def _size(source: str) -> int:
 
 def expected_frames(source: str) -> int:
     """How many frames a file says it has, 0 if it does not say; only for progress."""
-    from stages.decode import frames_promised
+    from stages.probe import frames_promised
 
     return frames_promised(source)
 

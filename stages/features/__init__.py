@@ -30,7 +30,7 @@ class Extractor(Stage[Snippet, Features], Protocol):
     """Picture height in pixels it wants from the decoder (as in HEIGHTS); it rescales others itself."""
 
 
-HEIGHTS = {"motion": 240, "i3d": 256}
+HEIGHTS = {"motion": 240, "i3d": 224}
 """Picture height in pixels that an extractor wants from the decoder; known without importing it."""
 
 
