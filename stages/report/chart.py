@@ -36,10 +36,10 @@ def timeline(
         *_bands("truth", [(*_seconds(a, b, video.times_s), "anomalous") for a, b in video.truth or ()], video),
         *_bands("gap", [(a, b, f"not scored: {cause}") for a, b, cause in video.gaps], video),
         *_bands("alert", [(a, b, "alert") for a, b in spans], video),
-        _level("raise", raise_at),
-        _level("clear", clear_at) if clear_at < raise_at else "",
         f'<svg viewBox="0 0 {GRID} {GRID}" preserveAspectRatio="none" aria-hidden="true">'
         f'<path class="area" d="{area(x, y)}"/><path class="line" d="{line(x, y)}"/></svg>',
+        _level("raise", raise_at),
+        _level("clear", clear_at) if clear_at < raise_at else "",
         *_marks([(a - start_s) / max(end_s - start_s, 1e-9) * 100 for a, _ in spans], order),
     ]
     note = f"each point is the highest of {size} frames" if size > 1 else "every frame"
