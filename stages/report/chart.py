@@ -19,6 +19,8 @@ STEPS_S = (0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 72
 TICKS = 8
 MARK_SPACE = 2.6
 """Percent of the width that the number of an alert needs."""
+NARROW_MARK_SPACE = 8
+"""The same on a phone, which leaves out the others."""
 
 
 def timeline(
@@ -165,9 +167,11 @@ def _marks(left_percent: Sequence[float], order: Sequence[int]) -> list[str]:
     marks = []
     for place in order:
         left = left_percent[place]
-        if all(abs(left - other) >= MARK_SPACE for other in taken):
+        space = min((abs(left - other) for other in taken), default=100.0)
+        if space >= MARK_SPACE:
             taken.append(left)
-            marks.append(f'<i class="mark" style="left:{left:.1f}%">{place + 1}</i>')
+            near = " near" if space < NARROW_MARK_SPACE else ""
+            marks.append(f'<i class="mark{near}" style="left:{left:.1f}%">{place + 1}</i>')
     return marks
 
 
