@@ -184,13 +184,9 @@ class Bus:
         rejects an id it already has. Raises LeaseLost, redis.OutOfMemoryError (nothing was done) or a connection
         error (it may or may not have been done).
         """
-        key, token = lease
-        with self.client.pipeline(transaction=True) as pipe:
-            pipe.watch(key)
-            holder = pipe.get(key)
-            if holder is None or holder.decode() != token:
-                raise LeaseLost(f"{key} is held by {holder!r}, not by {token!r}")
-            pipe.multi()
+        outputs, acks = list(outputs), list(acks)
+
+        def queue(pipe: Any) -> None:
             for stream, message, bound in outputs:
                 limit = {"maxlen": bound.entries, "approximate": False} if bound.drop_oldest else {}
                 pipe.xadd(stream, encode(message), id=message.id, **limit)
@@ -200,24 +196,38 @@ class Bus:
                 also(pipe)
             if watch_length_of is not None:
                 pipe.xlen(watch_length_of)
-            try:
-                replies = pipe.execute(raise_on_error=False)
-            except redis.WatchError as error:
-                raise LeaseLost(f"{key} changed hands") from error
+
+        replies = None
+        while replies is None:
+            replies = self._if_ours(lease, queue)
         for reply in replies:
             if isinstance(reply, redis.ResponseError) and "equal or smaller" not in str(reply):
                 raise reply
         return int(replies[-1]) if watch_length_of is not None else 0
 
+    def _if_ours(self, lease: tuple[str, str], queue: Callable[[Any], None]) -> list[Any] | None:
+        """The replies of one MULTI; None if the lease was touched meanwhile (renewed, or lost: look again)."""
+        key, token = lease
+        with self.client.pipeline(transaction=True) as pipe:
+            pipe.watch(key)
+            holder = pipe.get(key)
+            if holder is None or holder.decode() != token:
+                raise LeaseLost(f"{key} is now held by {'nobody' if holder is None else holder.decode()}")
+            pipe.multi()
+            queue(pipe)
+            try:
+                return pipe.execute(raise_on_error=False)
+            except redis.WatchError:
+                return None
+
     def trim_acknowledged(self, stream: str) -> int:
         """Delete what every group of the stream has acknowledged; returns the entries left."""
         floor: Id | None = None
         for group in self.client.xinfo_groups(stream):
-            if group["pending"]:
-                needed = parse_id(self.client.xpending(stream, group["name"])["min"])
-            else:
-                ms, seq = parse_id(group["last-delivered-id"])
-                needed = (ms, seq + 1)
+            # Asked for after the group's last id: what is not pending by now and was delivered by then is settled.
+            oldest = self.client.xpending(stream, group["name"])["min"] if group["pending"] else None
+            ms, seq = parse_id(group["last-delivered-id"])
+            needed = (ms, seq + 1) if oldest is None else parse_id(oldest)
             floor = needed if floor is None else min(floor, needed)
         if floor is not None:
             self.client.xtrim(stream, minid=f"{floor[0]}-{floor[1]}", approximate=False)

@@ -25,7 +25,7 @@ def write_score_report(
     metrics: Any = None,
 ) -> None:
     """One page about all files of a `score`; `truth` maps a file, as named, to its anomalous frames."""
-    from stages.report import write_report
+    from stages.report.report import write_report
 
     alerts = scoring.config.alerts
     settings = {
@@ -42,7 +42,7 @@ def write_score_report(
 
 def _videos(out: Path, results: Sequence[FileResult], truth: Mapping) -> Iterator:
     from stages.evaluation.scores_csv import read_scores
-    from stages.report import ReportVideo
+    from stages.report.video import ReportVideo
 
     for result in results:
         table = read_scores(out / result.csv) if result.csv else None
