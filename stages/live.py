@@ -38,9 +38,9 @@ def read_live(
     settings: DecodeSettings,
     run_ms: int,
     clock: Callable[[], float],
+    heartbeat: Callable[[], None] = no_heartbeat,
     *,
     prior: Prior | None = None,
-    heartbeat: Callable[[], None] = no_heartbeat,
     stopping: Callable[[], bool] = never,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Iterator[Cut]:
@@ -83,14 +83,14 @@ def read_live(
 
 def _open(source: Source, settings: DecodeSettings) -> InputContainer:
     scheme = source.uri.partition("://")[0].lower()
-    socket_timeout = {"timeout": str(round(settings.read_timeout_s * 1e6))}
-    options, container = {}, None
-    if DEVICE.match(source.uri):
-        container = "v4l2"
-    elif scheme in ("rtsp", "rtsps"):
-        options = {"rtsp_transport": settings.transport, "fflags": "nobuffer", **socket_timeout}
-    elif scheme in ("http", "https"):
-        options = {"fflags": "nobuffer", **socket_timeout}
+    # Nobody asks for the frame rate, and measuring it takes seconds. Not FFmpeg's nobuffer: it discards what it probed.
+    options = {"fpsprobesize": "0"}
+    if scheme in ("rtsp", "rtsps", "http", "https"):
+        # Also for sockets that block where PyAV's time limit does not reach. Called stimeout before FFmpeg 5.
+        options["timeout"] = str(round(settings.read_timeout_s * 1e6))
+    if scheme in ("rtsp", "rtsps"):
+        options |= {"rtsp_transport": settings.transport, "allowed_media_types": "video"}
+    container = "v4l2" if DEVICE.match(source.uri) else None
     return open_address(source, options, container, settings.open_timeout_s, settings.read_timeout_s)
 
 
