@@ -30,7 +30,7 @@ MOVING = 0.15
 """Pixels per frame above which a pixel moves; and the fraction of a cell that must move for it to be active."""
 SHIFT = 0.05
 """Pixels per frame: a smaller median flow is noise, a larger one is the camera shaking, and is taken out."""
-RECIPE = f"1 dis-medium {HEIGHT} {WIDTHS} {STRIDE} {BINS} {MOVING} {SHIFT}"
+RECIPE = f"2 dis-medium {HEIGHT} {WIDTHS} {STRIDE} {BINS} {MOVING} {SHIFT}"
 
 
 def build(device: str = "cpu") -> Motion:
@@ -112,9 +112,13 @@ def describe(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndar
     """
     moved = flow(before, after)
     speed, angle = cv2.cartToPolar(moved[..., 0], moved[..., 1])
-    direction = (angle * (BINS / (2 * np.pi))).astype(np.intp) % BINS
+    # Shared between the two nearest directions, so that a slight turn does not change everything.
+    direction = angle * np.float32(BINS / (2 * np.pi))
+    lower = direction.astype(np.intp)
+    upper_share = speed * (direction - lower)
     planes = np.zeros((*speed.shape, DIM), np.float32)
-    np.put_along_axis(planes, direction[..., None], speed[..., None], axis=2)
+    np.put_along_axis(planes, (lower % BINS)[..., None], (speed - upper_share)[..., None], axis=2)
+    np.put_along_axis(planes, ((lower + 1) % BINS)[..., None], upper_share[..., None], axis=2)
     planes[..., BINS] = speed
     planes[..., BINS + 1] = speed * speed
     planes[..., BINS + 2] = speed > MOVING

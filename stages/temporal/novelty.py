@@ -17,9 +17,9 @@ from stages.checkpoint import Checkpoint
 from stages.features import build_extractor
 from stages.stage import State
 from stages.temporal.adaptive import Adaptive
-from stages.temporal.novelty_cells import Scale, distances, frame_scores
-from stages.temporal.novelty_dense import snippet_scores
-from stages.temporal.novelty_trail import trail
+from stages.temporal.novelty_cells import Scale, distances, odd_maps
+from stages.temporal.novelty_dense import held_map, snippet_oddness
+from stages.temporal.novelty_pool import pool
 
 SPARSE = {"mean", "deviation", "bank", "place_mean", "place_deviation", "reference"}
 DENSE = {"mean", "deviation", "bank", "level", "reference"}
@@ -62,20 +62,20 @@ class Novelty:
                 f"model {self.name!r} was fitted on {self.extractor} features, got {features.extractor}: "
                 f"configure the extractor {self.features!r}, or fit again with 'oddwatch fit'"
             )
-        raw, state = trail(self._raw(features), features, state)
+        raw, state = pool(self._maps(features), features.times_s[features.picked], state)
         scores = Scores(
             **features.header(), model=self.name, model_hash=self.hash, raw=raw, reference=self._arrays["reference"]
         )
         return [scores], state
 
-    def _raw(self, features: Features) -> np.ndarray:
+    def _maps(self, features: Features) -> np.ndarray:
         a = self._arrays
-        if self._sparse:
-            scale = Scale(a["mean"], a["deviation"], len(a["place_mean"]))
-            far = distances(features, scale, a["bank"])
-            return frame_scores(features, far, (a["place_mean"], a["place_deviation"]))
-        score = snippet_scores(features.values[None], a["mean"], a["deviation"], a["bank"], a["level"])
-        return np.repeat(score, len(features.picked))
+        if not self._sparse:
+            odd = snippet_oddness(features.values, a["mean"], a["deviation"], a["bank"], a["level"])
+            return held_map(odd, features)
+        scale = Scale(a["mean"], a["deviation"], len(a["place_mean"]))
+        far = distances(features, scale, a["bank"])
+        return odd_maps(features, far, (a["place_mean"], a["place_deviation"]))
 
 
 def check(checkpoint: Checkpoint) -> None:

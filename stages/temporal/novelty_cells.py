@@ -11,10 +11,8 @@ from stages.temporal.novelty_bank import mean_distance
 
 STILL = -1.0
 """What a cell in which nothing moves adds: less than one with ordinary motion."""
-CAP = 8.0
-"""Deviations beyond which a cell is not odder."""
-TOP = 15
-"""A frame's score is the mean of this many of its oddest cells: a thing covers several."""
+KNEE = 4.0
+"""Deviations above which oddness grows by its logarithm: no one cell rules a frame, yet nothing saturates."""
 BOX = 7
 """Cells: what is normal at a place is learned from a square of this width around it."""
 PRIOR = 20.0
@@ -109,24 +107,18 @@ def frame_slices(features: Features) -> list[tuple[int, int]]:
     return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
 
 
-def frame_scores(
-    features: Features, far: np.ndarray, levels: tuple[np.ndarray, np.ndarray]
-) -> np.ndarray:
-    """float32 (T,): mean of the oddest cells of each frame, in deviations from what is normal at their place."""
+def odd_maps(features: Features, far: np.ndarray, levels: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """float32 (T, rows, columns): how odd each cell is at its place, given its distance; STILL where nothing moves."""
+    assert features.cells is not None
     mean, deviation = levels
-    odd = cell_scores(features, far, mean, deviation)
-    return np.array([top_mean(odd[a:b]) for a, b in frame_slices(features)], np.float32)
+    maps = np.full((len(features.picked), *mean.shape), STILL, np.float32)
+    row, column = places_on(features, mean.shape[0]).T
+    column = np.minimum(column, mean.shape[1] - 1)
+    maps[features.cells[:, 0], row, column] = oddness(far, mean[row, column], deviation[row, column])
+    return maps
 
 
-def cell_scores(features: Features, far: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """float32 (N,): each active cell's distance in deviations from the mean at its place, within STILL and CAP."""
-    places = places_on(features, mean.shape[0])
-    at = (places[:, 0], np.minimum(places[:, 1], mean.shape[1] - 1))
-    return np.clip((far - mean[at]) / deviation[at], STILL, CAP)
-
-
-def top_mean(odd: np.ndarray) -> float:
-    """Mean of the TOP largest; where there are fewer, the rest are still."""
-    if len(odd) <= TOP:
-        return float((odd.sum(dtype=np.float64) + STILL * (TOP - len(odd))) / TOP)
-    return float(np.partition(odd, -TOP)[-TOP:].mean(dtype=np.float64))
+def oddness(far: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Distances in deviations from the mean, bounded below by STILL and bent at KNEE."""
+    z = np.maximum((far - mean) / deviation, np.float32(STILL))
+    return np.where(z > KNEE, KNEE * (1 + np.log(np.maximum(z, KNEE) / KNEE)), z).astype(np.float32)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.messages import Features
 from stages.temporal.novelty_bank import mean_distance
-
-CAP = 8.0
-"""Deviations beyond which a snippet is not odder."""
+from stages.temporal.novelty_cells import oddness
 
 
 def coordinates(values: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
@@ -15,9 +14,14 @@ def coordinates(values: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> 
     return ((values - mean) / (deviation * np.float32(np.sqrt(values.shape[1])))).astype(np.float32)
 
 
-def snippet_scores(
+def snippet_oddness(
     values: np.ndarray, mean: np.ndarray, deviation: np.ndarray, bank: np.ndarray, level: np.ndarray
 ) -> np.ndarray:
-    """float32 (N,): distances in deviations from those of held-out normal snippets; `level` is their [mean, deviation]."""
-    far = np.concatenate([mean_distance(row[None], bank) for row in coordinates(values, mean, deviation)])
-    return np.clip((far - level[0]) / level[1], -CAP, CAP).astype(np.float32)
+    """float32 0-d: how odd a snippet's vector (D,) is; `level` is the [mean, deviation] of held-out normal distances."""
+    far = mean_distance(coordinates(values[None], mean, deviation), bank)
+    return oddness(far, level[0], level[1])[0]
+
+
+def held_map(odd: np.ndarray, features: Features) -> np.ndarray:
+    """float32 (T, 1, 1): a snippet's oddness, held over its frames."""
+    return np.full((len(features.picked), 1, 1), odd, np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,9 @@ import numpy as np
 from pipeline.messages import REFERENCE_LEVELS, Features
 from stages.stage import State
 from stages.temporal.novelty_bank import kcentre, mean_distance
-from stages.temporal.novelty_cells import Ground, Scale, distances, frame_scores, places_on
-from stages.temporal.novelty_dense import coordinates, snippet_scores
-from stages.temporal.novelty_trail import trail
+from stages.temporal.novelty_cells import Ground, Scale, distances, odd_maps, oddness, places_on
+from stages.temporal.novelty_dense import coordinates, held_map
+from stages.temporal.novelty_pool import pool
 
 CLIP_SAMPLES = 12_000
 """At most so many samples of a clip go into the pool,"""
@@ -33,7 +33,7 @@ class Piece:
     features: Features
 
 
-def fit_cells(footage: Sequence[Piece], pool: int = POOL, bank: int = BANK) -> dict[str, np.ndarray]:
+def fit_cells(footage: Sequence[Piece], samples: int = POOL, size: int = BANK) -> dict[str, np.ndarray]:
     """Arrays of a model of sparse features: scale, bank, level at each place, reference.
 
     Raises ValueError when fewer than two folds have motion.
@@ -45,22 +45,22 @@ def fit_cells(footage: Sequence[Piece], pool: int = POOL, bank: int = BANK) -> d
     far: dict[int, np.ndarray] = {}
     grounds: dict[int, Ground] = {}
     for fold in sorted({p.fold for p in footage}):
-        chosen = kcentred(pool_of([p for p in footage if p.fold != fold], scale, pool), bank)
+        chosen = kcentred(pool_of([p for p in footage if p.fold != fold], scale, samples), size)
         own = [n for n, p in enumerate(footage) if p.fold == fold]
         far |= {n: distances(footage[n].features, scale, chosen) for n in own}
         places = np.concatenate([places_on(footage[n].features, rows) for n in own])
         grounds[fold] = Ground.of(grid, places, np.concatenate([far[n] for n in own]))
     # A fold is judged by the levels of the others too, or a place that one clip alone visits would look normal in it.
     others = {f: Ground(sum(g.sums for o, g in grounds.items() if o != f)).levels() for f in grounds}
-    raw = [frame_scores(p.features, far[n], others[p.fold]) for n, p in enumerate(footage)]
+    maps = (odd_maps(p.features, far[n], others[p.fold]) for n, p in enumerate(footage))
     place_mean, place_deviation = Ground(sum(g.sums for g in grounds.values())).levels()
     return {
         "mean": scale.mean,
         "deviation": scale.deviation,
-        "bank": kcentred(pool_of(footage, scale, pool), bank),
+        "bank": kcentred(pool_of(footage, scale, samples), size),
         "place_mean": place_mean,
         "place_deviation": place_deviation,
-        "reference": reference(footage, raw),
+        "reference": reference(footage, maps),
     }
 
 
@@ -76,8 +76,8 @@ def fit_vectors(footage: Sequence[Piece]) -> dict[str, np.ndarray]:
         far[folds == fold] = np.concatenate([mean_distance(row[None], bank) for row in standard[folds == fold]])
     level = np.array([far.mean(), max(far.std(), 1e-3)], np.float32)
     arrays = {"mean": scale.mean, "deviation": scale.deviation, "level": level}
-    raw = [np.repeat(np.clip((d - level[0]) / level[1], -8, 8), len(p.features.picked)) for d, p in zip(far, footage)]
-    return arrays | {"bank": kcentred(standard, BANK), "reference": reference(footage, raw)}
+    maps = (held_map(oddness(d, *level), p.features) for d, p in zip(far, footage, strict=True))
+    return arrays | {"bank": kcentred(standard, BANK), "reference": reference(footage, maps)}
 
 
 def pool_of(footage: Sequence[Piece], scale: Scale, size: int) -> np.ndarray:
@@ -101,17 +101,17 @@ def kcentred(pool: np.ndarray, size: int) -> np.ndarray:
     return pool[kcentre(pool, size)]
 
 
-def reference(footage: Sequence[Piece], raw: Sequence[np.ndarray]) -> np.ndarray:
-    """float32: quantiles at REFERENCE_LEVELS of the held-out scores, smoothed like live ones within unbroken footage."""
-    smooth, state, last = [], State(), None
-    for piece, scores in zip(footage, raw, strict=True):
+def reference(footage: Sequence[Piece], maps: Iterable[np.ndarray]) -> np.ndarray:
+    """float32: quantiles at REFERENCE_LEVELS of held-out scores, pooled like live ones within unbroken footage."""
+    pooled = []
+    state: State = {}
+    last: tuple[int, int] | None = None
+    for piece, odd in zip(footage, maps, strict=True):
         f = piece.features
-        if last != (piece.clip, f.first_frame):
-            state = {}
-        scores, state = trail(scores, f, state)
-        smooth.append(scores)
+        scores, state = pool(odd, f.times_s[f.picked], state if last == (piece.clip, f.first_frame) else {})
+        pooled.append(scores)
         last = piece.clip, f.next_frame
-    return np.quantile(np.concatenate(smooth), REFERENCE_LEVELS).astype(np.float32)
+    return np.quantile(np.concatenate(pooled), REFERENCE_LEVELS).astype(np.float32)
 
 
 def _some(draw: np.random.Generator, count: int, most: int) -> np.ndarray:
