@@ -16,6 +16,7 @@ import redis
 
 from pipeline.codec import decode_state, number
 from pipeline.bus import Bus, connect
+from pipeline.config import load_config
 from pipeline.errors import OddwatchError
 from pipeline.holdings import Holdings, Key
 from pipeline.host import Host
@@ -23,9 +24,11 @@ from pipeline.keys import Keys
 from pipeline.lease import Leases
 from pipeline.server import die_with_parent
 from pipeline.spec import CameraSpec
+from pipeline.watch import announce, live_specs, origin_of
 
 log = logging.getLogger(__name__)
 
+ANNOUNCE_EVERY_S = 5.0
 HANG_MARGIN_S = 15.0
 """Beyond the camera's own time-outs: a decoder this silent hangs where no time-out reaches."""
 
@@ -73,7 +76,11 @@ class DecodeWorker:
         self._clock = clock
         self._holdings = Holdings(bus, leases, self._may_take)
         self._decoders: dict[Key, Decoder] = {}
-        self._cameras = _configured_cameras(host)
+        config = load_config(host.config_path)
+        self._specs = live_specs(config, host.config_path) if host.config_path else []
+        self._cameras = {s.camera: config.cameras[s.camera].source for s in self._specs}
+        """Camera -> its address with login, known only on this host."""
+        self._next_announce_s = 0.0
         self._outages = 0
         self.stopping = False
 
@@ -90,6 +97,7 @@ class DecodeWorker:
     def turn(self) -> None:
         """Follow the leases, reap what ended, kill what hangs, start what is due."""
         try:
+            self._announce()
             self._holdings.turn(self._clock())
             self._outages = 0
         except (redis.RedisError, OSError) as error:
@@ -123,6 +131,12 @@ class DecodeWorker:
             self._holdings.close()
         except (redis.RedisError, OSError) as error:
             log.warning("left without a word (%s); the leases run out by themselves", error)
+
+    def _announce(self) -> None:
+        """Tell all workers of this host's cameras; again from time to time, since a Redis may come back empty."""
+        if self._host.config_path is not None and self._clock() >= self._next_announce_s:
+            announce(self._bus, self._specs, origin_of(self._host.config_path))
+            self._next_announce_s = self._clock() + ANNOUNCE_EVERY_S
 
     # -- which cameras ------------------------------------------------------------------------------------------
 
@@ -203,15 +217,6 @@ class DecodeWorker:
             os.kill(decoder.pid, signal.SIGKILL)
             os.waitpid(decoder.pid, 0)
             decoder.pid = 0
-
-
-def _configured_cameras(host: Host) -> dict[str, str]:
-    """Camera -> its address with login, from the configuration file on this host."""
-    from pipeline.config import load_config
-
-    if host.config_path is None:
-        return {}
-    return {name: c.source for name, c in load_config(host.config_path).cameras.items() if c.enabled}
 
 
 def _set_title(title: str) -> None:

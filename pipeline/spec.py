@@ -50,6 +50,8 @@ class CameraSpec(BaseModel):
     max_deliveries: int
     join_wait_s: float
     config_hash: str
+    origin: str = ""
+    """Live: the configuration file that names it, and its host."""
 
     @property
     def extractors(self) -> list[str]:

@@ -25,9 +25,7 @@ from pipeline.metrics import serve_metrics
 from pipeline.sinks import JsonLines
 from pipeline.spec import STAGES, CameraSpec
 from pipeline.status import read_status
-from pipeline.watch import announce, live_specs
-
-ANNOUNCE_EVERY_S = 5.0
+from pipeline.watch import live_specs
 
 
 def worker(
@@ -49,16 +47,17 @@ def worker(
 def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.")]) -> None:
     """All stages for the configured cameras on this host, supervised; Ctrl-C drains and stops."""
     settings = load_config(config)
-    specs = live_specs(settings)
+    specs = live_specs(settings, config)
+    if not specs:
+        raise UsageError(f"{config}: no camera to watch; add one under 'cameras:'")
     with open_session(settings) as session:
         sink = JsonLines(session.bus, settings.output.folder) if settings.output.folder else None
         server = serve_metrics(settings.output.metrics_port, lambda: read_status(session.bus)) if (
             settings.output.metrics_port
         ) else None  # fmt: skip
-        announce(session.bus, specs)
         _say_where(session, settings, specs)
         with _until_asked() as asked, local_workers(settings, host_for(settings, session.url, config), specs):
-            _watch(session, specs, sink, asked)
+            _watch(session, sink, asked)
         if sink is not None:
             sink.turn()
             sink.close()
@@ -96,16 +95,12 @@ def _until_asked() -> Iterator[list[bool]]:
             signal.signal(signum, handler)
 
 
-def _watch(session: Session, specs: list[CameraSpec], sink: JsonLines | None, asked: list[bool]) -> None:
-    """Show alerts until asked to stop. Registers the cameras again if Redis lost them."""
-    next_announce_s = 0.0
+def _watch(session: Session, sink: JsonLines | None, asked: list[bool]) -> None:
+    """Show alerts until asked to stop."""
     last = "$" if sink is None else ""
     away = False
     while not asked:
         try:
-            if time.monotonic() >= next_announce_s:
-                next_announce_s = time.monotonic() + ANNOUNCE_EVERY_S
-                announce(session.bus, specs)
             if sink is not None:
                 new = sink.turn()
                 time.sleep(0.2)
