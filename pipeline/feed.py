@@ -9,8 +9,8 @@ from typing import Any
 
 import redis
 
-from pipeline.codec import as_array, encode_state
 from pipeline.bus import Bus
+from pipeline.codec import as_array, encode_state
 from pipeline.messages import Message
 from pipeline.spec import CameraSpec
 

@@ -8,8 +8,8 @@ from contextlib import closing
 
 import numpy as np
 
-from pipeline.codec import decode_state, number
 from pipeline.bus import Bus
+from pipeline.codec import decode_state, number
 from pipeline.errors import SourceError
 from pipeline.feed import Beat, Feed
 from pipeline.messages import End

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 
-from pipeline.codec import decode_state, number
 from pipeline.backoff import Backoff
 from pipeline.bus import Bus
+from pipeline.codec import decode_state, number
 from pipeline.errors import LeaseLost, SourceError
 from pipeline.feed import Beat, Feed
 from pipeline.messages import Message, Prior

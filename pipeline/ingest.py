@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import redis
 
-from pipeline.codec import decode_state, number
 from pipeline.bus import Bus, connect
+from pipeline.codec import decode_state, number
 from pipeline.config import load_config
 from pipeline.errors import OddwatchError
 from pipeline.holdings import Holdings, Key
@@ -68,7 +68,7 @@ class DecodeWorker:
         self, bus: Bus, leases: Leases, host: Host, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         import av  # noqa: F401  (imported once here, shared by all forked decoders)
-        import stages.decode
+
 
         self._bus = bus
         self._leases = leases

@@ -19,7 +19,7 @@ from typing import Any
 import redis
 
 from pipeline.bus import Bus, connect
-from pipeline.errors import BusError
+from pipeline.errors import BusError, OddwatchError
 from pipeline.host import Host, log_to_stderr, run_worker
 from pipeline.keys import Keys
 from pipeline.lease import release
@@ -158,33 +158,52 @@ def _set_title(title: str) -> None:
     setproctitle(title)
 
 
-def start_supervisor(host: Host, stages: dict[str, int], preload: list[str]) -> subprocess.Popen[bytes]:
-    """A supervisor in a process of its own, which ends with this one. Write nothing to its stdin; close it to stop."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.supervisor"], stdin=subprocess.PIPE, start_new_session=True
-    )
-    assert process.stdin is not None
-    order = {"host": host.model_dump(mode="json"), "stages": stages, "preload": preload, "parent": os.getpid()}
-    process.stdin.write(json.dumps(order).encode() + b"\n")
-    process.stdin.flush()
-    return process
+class LocalWorkers:
+    """The workers of this host under a supervisor in a process of its own, which ends with this one."""
 
+    def __init__(self, host: Host, stages: dict[str, int], preload: list[str]) -> None:
+        """`preload`: modules imported once, for all workers."""
+        self._host = host
+        self._order = {
+            "host": host.model_dump(mode="json"), "stages": stages, "preload": preload, "parent": os.getpid(),
+        }  # fmt: skip
+        self._quick_deaths = 0
+        self._start()
 
-def stop_supervisor(process: subprocess.Popen[bytes]) -> None:
-    """End the supervisor and its workers; waits for them."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(DRAIN_S + 2 * GRACE_S + 5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    if process.stdin is not None:
-        process.stdin.close()
+    def check(self) -> None:
+        """Start another supervisor if this one was killed. Raises OddwatchError if it keeps ending at once."""
+        code = self._process.poll()
+        if code is None:
+            return
+        self._quick_deaths = self._quick_deaths + 1 if time.monotonic() - self._started_s < 10 else 0
+        if self._quick_deaths > 3:
+            raise OddwatchError(f"the workers of this host cannot be started (code {code}); see the lines above")
+        log.warning("the supervisor ended (code %s); starting another", code)
+        self._start()
+
+    def stop(self) -> None:
+        """End the supervisor and its workers; waits for them."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(DRAIN_S + 2 * GRACE_S + 5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def _start(self) -> None:
+        self._started_s = time.monotonic()
+        # The order goes through stdin, so that no secret is among its arguments.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.supervisor"], stdin=subprocess.PIPE, start_new_session=True
+        )
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(self._order).encode() + b"\n")
+        self._process.stdin.close()
 
 
 def main() -> None:
-    """Entry of the supervisor process; its orders come as one line on stdin, so that no secret is in its arguments."""
+    """Entry of the supervisor process; its order comes as one line on stdin."""
     order = json.loads(sys.stdin.buffer.readline())
     die_with_parent(order["parent"])
     host = Host.model_validate(order["host"])

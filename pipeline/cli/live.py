@@ -25,6 +25,7 @@ from pipeline.metrics import serve_metrics
 from pipeline.sinks import JsonLines
 from pipeline.spec import STAGES, CameraSpec
 from pipeline.status import read_status
+from pipeline.supervisor import LocalWorkers
 from pipeline.watch import live_specs
 
 
@@ -56,8 +57,11 @@ def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.
             settings.output.metrics_port
         ) else None  # fmt: skip
         _say_where(session, settings, specs)
-        with _until_asked() as asked, local_workers(settings, host_for(settings, session.url, config), specs):
-            _watch(session, sink, asked)
+        with (
+            _until_asked() as asked,
+            local_workers(settings, host_for(settings, session.url, config), specs) as workers,
+        ):
+            _watch(session, workers, sink, asked)
         if sink is not None:
             sink.turn()
             sink.close()
@@ -95,11 +99,12 @@ def _until_asked() -> Iterator[list[bool]]:
             signal.signal(signum, handler)
 
 
-def _watch(session: Session, sink: JsonLines | None, asked: list[bool]) -> None:
+def _watch(session: Session, workers: LocalWorkers, sink: JsonLines | None, asked: list[bool]) -> None:
     """Show alerts until asked to stop."""
     last = "$" if sink is None else ""
     away = False
     while not asked:
+        workers.check()
         try:
             if sink is not None:
                 new = sink.turn()

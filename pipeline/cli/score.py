@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from pipeline.errors import BusError, OddwatchError, UsageError
 from pipeline.result import FileResult, write_summary
 from pipeline.scoring import Plan, ScoreRun
 from pipeline.spec import CameraSpec, make_spec, model_specs
+from pipeline.supervisor import LocalWorkers
 
 OUTAGE_S = 60.0
 """How long a `score` waits for a Redis that went away; what was finished stays finished."""
@@ -111,22 +111,26 @@ def score_files(
         raise UsageError("nothing to score" if missing else "give at least one file or folder to score")
     _check_writable(out)
     _check_buildable(plans[0].spec)
-    with open_session(config) as session, local_workers(config, host_for(config, session.url), [plans[0].spec]):
-        with Progress(plans, quiet=quiet, on_alert=on_alert) as progress:
-            run = ScoreRun(session.bus, plans, out, progress, window=2 * cores(), resume=resume)
-            try:
-                _drive(run, session, lambda: _write(run, plans, out, list(specs)))
-            except BaseException:
-                run.abandon()
-                raise
+    with (
+        open_session(config) as session,
+        local_workers(config, host_for(config, session.url), [plans[0].spec]) as workers,
+        Progress(plans, quiet=quiet, on_alert=on_alert) as progress,
+    ):
+        run = ScoreRun(session.bus, plans, out, progress, window=2 * cores(), resume=resume)
+        try:
+            _drive(run, session, workers, lambda: _write(run, plans, out, list(specs)))
+        except BaseException:
+            run.abandon()
+            raise
     results = _write(run, plans, out, list(specs))
     return Scoring(config, out, results, missing, time.monotonic() - begun_s)
 
 
-def _drive(run: ScoreRun, session: Session, on_result: Callable[[], object]) -> None:
+def _drive(run: ScoreRun, session: Session, workers: LocalWorkers, on_result: Callable[[], object]) -> None:
     """Turn until done. A Redis that goes away is waited for."""
     known, away_since_s = 0, 0.0
     while not run.done:
+        workers.check()
         try:
             run.turn()
             away_since_s = 0.0

@@ -15,7 +15,7 @@ from pipeline.host import Host
 from pipeline.keys import Keys
 from pipeline.server import EmbeddedServer, running_servers
 from pipeline.spec import STAGES, CameraSpec
-from pipeline.supervisor import start_supervisor, stop_supervisor
+from pipeline.supervisor import LocalWorkers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,15 +75,15 @@ def host_for(config: Config, url: str, config_path: Path | None = None) -> Host:
 
 
 @contextmanager
-def local_workers(config: Config, host: Host, specs: Sequence[CameraSpec]) -> Iterator[None]:
+def local_workers(config: Config, host: Host, specs: Sequence[CameraSpec]) -> Iterator[LocalWorkers]:
     """All stages on this host for as long as the block lasts."""
     workers = config.workers
     counts = {"decode": 1, "features": workers.features, "temporal": workers.temporal, "alerting": workers.alerting}
-    process = start_supervisor(host, {stage: counts[stage] for stage in STAGES}, _preload(specs))
+    local = LocalWorkers(host, {stage: counts[stage] for stage in STAGES}, _preload(specs))
     try:
-        yield
+        yield local
     finally:
-        stop_supervisor(process)
+        local.stop()
 
 
 def _preload(specs: Sequence[CameraSpec]) -> list[str]:
