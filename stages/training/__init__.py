@@ -1,0 +1,1 @@
+"""Training of the temporal models: bags, feature cache, loops, cross-validation."""
