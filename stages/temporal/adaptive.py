@@ -1,2 +1,107 @@
+"""`novelty` without a checkpoint: learns what is normal from the camera's own first minutes, then keeps learning slowly.
+
+Warm-up: moving cells are collected, scores are provisional. Then a small model is fitted as `oddwatch fit` would, each
+stretch of time held out once. From then on every snippet is scored first and learned afterwards; what is odd is
+learned far more slowly, so that an event stays odd while it lasts, and a lasting change becomes normal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.errors import CheckpointError
+from pipeline.messages import REFERENCE_LEVELS, Features, Scores
+from stages.stage import State
+from stages.temporal import novelty_learn, novelty_warmup
+from stages.temporal.novelty_cells import KNEE, STILL, Ground, Scale, at_on, distances, odd_maps, oddness, places_on
+from stages.temporal.novelty_pool import pool
+
+VERSION = "adaptive 1"
+TEMPORAL = ("map", "seen", "last_s")
+UNKNOWN = np.linspace(STILL, 2 * KNEE, len(REFERENCE_LEVELS)).astype(np.float32)
+"""The reference while nothing is known: evenly all that a score may be."""
+STILLNESS = np.linspace(STILL, 0, len(REFERENCE_LEVELS)).astype(np.float32)
+"""The reference of a camera that has seen next to no motion in all its patience: any motion is beyond it."""
+
+
 class Adaptive:
-    def __init__(self, name): raise NotImplementedError
+    """`motion` features to scores; remembers what is normal for each camera, about 250 KB."""
+
+    features = "motion"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.hash = hashlib.sha256(VERSION.encode()).hexdigest()[:12]
+
+    def process(self, batch: Sequence[tuple[Features, State]]) -> list[tuple[list[Scores], State]]:
+        """Scores of each snippet's frames, provisional during the warm-up. Raises CheckpointError for dense features."""
+        return [self._score(features, state) for features, state in batch]
+
+    def finish(self, state: State) -> tuple[list[Scores], State]:
+        """Forget the last scores; what is normal for the camera stays."""
+        return [], {k: v for k, v in state.items() if k not in TEMPORAL}
+
+    def _score(self, features: Features, state: State) -> tuple[list[Scores], State]:
+        if features.cells is None or not features.extractor.startswith("motion@"):
+            raise CheckpointError(
+                f"model {self.name!r} without a checkpoint learns from 'motion' features, got {features.extractor}: "
+                "configure the extractor 'motion', or fit a checkpoint with 'oddwatch fit'"
+            )
+        if "grid" in state and tuple(state["grid"].tolist()) != features.grid:
+            state = {}  # Another picture format: what was learned is about other places.
+        times_s = features.times_s[features.picked]
+        clocks = clock(times_s, state)
+        if "bank" in state:
+            maps, learnt = follow(features, float(clocks[-1]), state)
+            reference = np.quantile(state["recent"], REFERENCE_LEVELS).astype(np.float32)
+        else:
+            maps, learnt = begin(features, clocks, state)
+            reference = UNKNOWN if clocks[-1] < novelty_warmup.PATIENCE_S else STILLNESS
+        raw, trail = pool(maps, times_s, state)
+        if "bank" in state:
+            learnt["recent"] = novelty_learn.recent_after(state["recent"], raw, int(learnt["snippets"]))
+        scores = Scores(
+            **features.header(),
+            model=self.name,
+            model_hash=self.hash,
+            raw=raw,
+            reference=reference,
+            provisional=reference is UNKNOWN,
+        )
+        return [scores], learnt | trail | {"clock_s": clocks[-1:].reshape(()), "grid": np.array(features.grid)}
+
+
+def begin(features: Features, clock_s: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+    """Maps in a warm-up, in which anything that moves is odd, and what is known after it."""
+    assert features.cells is not None and features.grid is not None
+    maps = np.full((len(features.picked), *features.grid), STILL, np.float32)
+    maps[tuple(features.cells.T)] = KNEE
+    collected = novelty_warmup.collect(features, clock_s, state)
+    if novelty_warmup.enough(collected, float(clock_s[-1])):
+        arrays = novelty_warmup.fit_collected(collected, features.grid)
+        return maps, novelty_learn.learned(arrays, float(clock_s[-1]))
+    return maps, collected
+
+
+def follow(features: Features, clock_s: float, state: State) -> tuple[np.ndarray, State]:
+    """Maps from what was known before the snippet, and what is known after it."""
+    scale = Scale(state["mean"], state["deviation"], state["ground"].shape[1])
+    level = Ground(state["ground"]).levels()
+    far = distances(features, scale, novelty_learn.usable(state, clock_s))
+    maps = odd_maps(features, far, level)
+    at = at_on(features, level[0].shape)
+    learnt = {k: state[k] for k in ("mean", "deviation")} | {"snippets": state["snippets"] + 1}
+    learnt["ground"] = novelty_learn.ground_after(state["ground"], at, far, level, len(features.picked))
+    queries = scale(features.values, places_on(features, scale.rows))
+    z = oddness(far, level[0][at], level[1][at])
+    return maps, learnt | novelty_learn.bank_after(state, queries, z, clock_s)
+
+
+def clock(times_s: np.ndarray, state: State) -> np.ndarray:
+    """float64 (T,): seconds that the camera has been watched, not counting what lay between runs."""
+    last_s = float(state.get("last_s", times_s[0]))
+    steps = np.maximum(np.diff(times_s, prepend=last_s), 0)
+    return np.asarray(float(state.get("clock_s", 0)) + np.cumsum(steps))

@@ -17,11 +17,11 @@ from stages.checkpoint import Checkpoint
 from stages.features import build_extractor
 from stages.stage import State
 from stages.temporal.adaptive import Adaptive
-from stages.temporal.novelty_cells import Scale, distances, odd_maps
+from stages.temporal.novelty_cells import Ground, Scale, distances, odd_maps
 from stages.temporal.novelty_dense import held_map, snippet_oddness
 from stages.temporal.novelty_pool import pool
 
-SPARSE = {"mean", "deviation", "bank", "place_mean", "place_deviation", "reference"}
+SPARSE = {"mean", "deviation", "bank", "ground", "reference"}
 DENSE = {"mean", "deviation", "bank", "level", "reference"}
 
 
@@ -47,6 +47,7 @@ class Novelty:
         self.features = self.extractor.partition("@")[0]
         self._sparse = checkpoint.meta["features"] == "sparse"
         self._arrays = arrays
+        self._levels = Ground(arrays["ground"]).levels() if self._sparse else None
 
     def process(self, batch: Sequence[tuple[Features, State]]) -> list[tuple[list[Scores], State]]:
         """Scores of each snippet's frames. Raises CheckpointError for features of another extractor."""
@@ -73,9 +74,10 @@ class Novelty:
         if not self._sparse:
             odd = snippet_oddness(features.values, a["mean"], a["deviation"], a["bank"], a["level"])
             return held_map(odd, features)
-        scale = Scale(a["mean"], a["deviation"], len(a["place_mean"]))
+        assert self._levels is not None
+        scale = Scale(a["mean"], a["deviation"], a["ground"].shape[1])
         far = distances(features, scale, a["bank"])
-        return odd_maps(features, far, (a["place_mean"], a["place_deviation"]))
+        return odd_maps(features, far, self._levels)
 
 
 def check(checkpoint: Checkpoint) -> None:

@@ -40,6 +40,11 @@ def mean_distance(queries: np.ndarray, bank: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(least, 0)).mean(axis=1)
 
 
+def closest(queries: np.ndarray, bank: np.ndarray) -> np.ndarray:
+    """Index (N,) of the nearest member of the bank (M > 0, D) for each query (N, D)."""
+    return _table(queries, bank).argmin(axis=1)
+
+
 def _table(queries: np.ndarray, bank: np.ndarray) -> np.ndarray:
     """Squared distances float32 (N, M), each row short of its query's own square."""
     return np.einsum("md,md->m", bank, bank) - 2 * (queries @ bank.T)

@@ -91,7 +91,7 @@ def distances(features: Features, scale: Scale, bank: np.ndarray) -> np.ndarray:
 
 
 def places_on(features: Features, rows: int) -> np.ndarray:
-    """[row, column] of each active cell, scaled to a grid of `rows` rows."""
+    """int16 (N, 2): [row, column] of each active cell, scaled to a grid of `rows` rows."""
     assert features.cells is not None and features.grid is not None
     places = features.cells[:, 1:]
     return places if features.grid[0] == rows else places * rows // features.grid[0]
@@ -112,10 +112,15 @@ def odd_maps(features: Features, far: np.ndarray, levels: tuple[np.ndarray, np.n
     assert features.cells is not None
     mean, deviation = levels
     maps = np.full((len(features.picked), *mean.shape), STILL, np.float32)
-    row, column = places_on(features, mean.shape[0]).T
-    column = np.minimum(column, mean.shape[1] - 1)
-    maps[features.cells[:, 0], row, column] = oddness(far, mean[row, column], deviation[row, column])
+    at = at_on(features, mean.shape)
+    maps[features.cells[:, 0], at[0], at[1]] = oddness(far, mean[at], deviation[at])
     return maps
+
+
+def at_on(features: Features, grid: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the active cells on a model's grid; what lies beyond its right edge counts as at it."""
+    row, column = places_on(features, grid[0]).T
+    return row, np.minimum(column, grid[1] - 1)
 
 
 def oddness(far: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:

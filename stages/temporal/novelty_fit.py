@@ -53,13 +53,12 @@ def fit_cells(footage: Sequence[Piece], samples: int = POOL, size: int = BANK) -
     # A fold is judged by the levels of the others too, or a place that one clip alone visits would look normal in it.
     others = {f: Ground(sum(g.sums for o, g in grounds.items() if o != f)).levels() for f in grounds}
     maps = (odd_maps(p.features, far[n], others[p.fold]) for n, p in enumerate(footage))
-    place_mean, place_deviation = Ground(sum(g.sums for g in grounds.values())).levels()
+    ground = Ground(sum(g.sums for g in grounds.values()))
     return {
         "mean": scale.mean,
         "deviation": scale.deviation,
         "bank": kcentred(pool_of(footage, scale, samples), size),
-        "place_mean": place_mean,
-        "place_deviation": place_deviation,
+        "ground": ground.sums,
         "reference": reference(footage, maps),
     }
 

@@ -1,0 +1,97 @@
+"""How an adaptive model changes with each snippet, after having scored it: slowly, and hundreds of times slower by the odd."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.messages import REFERENCE_LEVELS
+from stages.stage import State
+from stages.temporal.novelty_bank import closest, kcentre
+
+MOST = 2_000
+"""Members of the bank; beyond, a new one replaces the one unused for longest."""
+PER_SNIPPET = 8
+"""New members per snippet, until the bank is full; then one."""
+DELAY_S = 10.0
+"""A new member is not used before this age, or each walker would be normal to himself and set the measure for all."""
+MEMORY_FRAMES = 18_000
+"""Over so many frames, the levels at each place forget what they were."""
+ODD = 3.0
+"""Deviations beyond which a cell is odd: it counts as this many, and"""
+ODD_SHARE = 1 / 2_000
+"""so much of a cell in the levels;"""
+ODD_S = 5.0
+"""and one odd cell becomes a member only each so many seconds."""
+RECENT = 4_096
+"""Scores kept for the reference."""
+RECENT_SHARE, ODDEST_SHARE = 1 / 8, 1 / 20
+"""Once there are so many, the share of scores that still enters; and of that, of those above all before."""
+
+
+def learned(arrays: dict[str, np.ndarray], clock_s: float) -> State:
+    """The state of a camera whose warm-up taught `arrays`."""
+    recent = np.interp(np.linspace(0, 1, 256), REFERENCE_LEVELS, arrays["reference"])
+    size = len(arrays["bank"])
+    return {
+        "mean": arrays["mean"],
+        "deviation": arrays["deviation"],
+        "bank": arrays["bank"],
+        "born": np.full(size, -np.inf, np.float32),
+        "used": np.full(size, clock_s, np.float32),
+        "ground": arrays["ground"],
+        "recent": recent.astype(np.float32),
+        "odd_s": np.array(clock_s),
+        "snippets": np.array(0),
+    }
+
+
+def usable(state: State, clock_s: float) -> np.ndarray:
+    """Members of the bank that are old enough."""
+    bank: np.ndarray = state["bank"][state["born"] <= clock_s - DELAY_S]
+    return bank
+
+
+def ground_after(
+    ground: np.ndarray, at: tuple[np.ndarray, np.ndarray], far: np.ndarray, level: tuple[np.ndarray, np.ndarray], frames: int
+) -> np.ndarray:
+    """The sums (3, rows, columns) after `frames` frames with cells `far` from the bank, at places with those levels."""
+    mean, deviation = (place[at] for place in level)
+    most = mean + np.float32(ODD) * deviation
+    share = np.where(far > most, ODD_SHARE, 1.0)
+    counted = np.minimum(far, most).astype(np.float64)
+    fresh = np.zeros_like(ground)
+    for plane, amount in zip(fresh, (share, share * counted, share * counted**2), strict=True):
+        np.add.at(plane, at, amount)
+    return ground * (1 - 1 / MEMORY_FRAMES) ** frames + fresh
+
+
+def bank_after(state: State, queries: np.ndarray, z: np.ndarray, clock_s: float) -> State:
+    """`bank`, `born`, `used` and `odd_s` after a snippet whose cells (N, D + 2) were `z` deviations away."""
+    bank, born, used, odd_s = state["bank"], state["born"], state["used"].copy(), state["odd_s"]
+    ordinary = np.flatnonzero(z <= ODD)
+    some = ordinary[:: max(1, len(ordinary) // 64)]
+    used[closest(queries[some], bank)] = clock_s
+    news = ordinary[z[ordinary] > 1]
+    if len(news):
+        news = news[kcentre(queries[news], PER_SNIPPET if len(bank) < MOST else 1)]
+    odd = np.flatnonzero(z > ODD)
+    if len(odd) and clock_s - odd_s >= ODD_S:
+        # The middle one: the oddest of the odd may be a glitch.
+        news = np.append(news, odd[np.argsort(z[odd], kind="stable")[len(odd) // 2]])
+        odd_s = np.array(clock_s)
+    bank = np.concatenate([bank, queries[news]])
+    born = np.append(born, np.full(len(news), clock_s, np.float32))
+    used = np.append(used, np.full(len(news), clock_s, np.float32))
+    keep = np.sort(np.argsort(-used, kind="stable")[:MOST])
+    return {"bank": bank[keep], "born": born[keep], "used": used[keep], "odd_s": odd_s}
+
+
+def recent_after(recent: np.ndarray, scores: np.ndarray, snippet: int) -> np.ndarray:
+    """The kept scores after a snippet's: all until there are enough, then some, each in the place of a random one."""
+    draw = np.random.default_rng(snippet)
+    chance = np.where(scores > recent.max(), ODDEST_SHARE, 1.0) * (RECENT_SHARE if len(recent) >= RECENT else 1.0)
+    new = scores[draw.random(len(scores)) < chance]
+    room = RECENT - len(recent)
+    recent = np.append(recent, new[:room])
+    recent[draw.integers(0, RECENT, len(new[room:]))] = new[room:]
+    return recent
