@@ -22,7 +22,8 @@ class DecodeSettings:
     transport: str = "tcp"
     """How RTSP carries video: `tcp` or `udp`."""
     threads: int = 0
-    """Decoding threads; 0: as many as there are cores for a file, one for a camera."""
+    """Decoding threads; 0: four for a file, one for a camera. Not the number of cores: what is left of a damaged
+    picture can depend on the number of threads, and a file must give the same bytes on every machine."""
 
     def __post_init__(self) -> None:
         if self.height < 16:

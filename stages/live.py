@@ -15,7 +15,7 @@ from pipeline.errors import SourceError
 from pipeline.messages import Prior
 from stages.decode_settings import DecodeSettings
 from stages.gate import Gate
-from stages.opening import open_address, picture_stream, reason
+from stages.opening import open_address, packets, picture_stream, reason
 from stages.scaler import Scaler
 from stages.snippets import Cut, Cutter, Picture, Run
 from stages.sources import DEVICE, Source
@@ -103,7 +103,7 @@ def _pictures(
     stopping: Callable[[], bool],
 ) -> Generator[Picture, None, None]:
     scaler, gate, started = None, Gate(), False
-    for packet in container.demux(stream):
+    for packet in packets(container, stream):
         heartbeat()
         if stopping():
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -73,6 +74,15 @@ def picture_stream(container: InputContainer, source: Source) -> VideoStream:
     if stream.codec_context.name in TEXT_CODECS:
         raise SourceError(f"{source.redacted}: is a text, not a video; leave it out")
     return stream
+
+
+def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+    """The packets of a stream, then an empty one that makes the decoder give up its last pictures."""
+    try:
+        yield from container.demux(stream)
+    except IndexError:
+        # At the very end, PyAV trips over streams that appeared after the opening.
+        return
 
 
 def reason(error: Exception) -> str:

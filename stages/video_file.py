@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from pipeline.errors import SourceError
 from stages.decode_settings import DecodeSettings
 from stages.gate import Gate
-from stages.opening import open_file, picture_stream
+from stages.opening import open_file, packets, picture_stream, reason
 from stages.scaler import Scaler
 from stages.snippets import Picture
 from stages.sources import Source
@@ -24,6 +24,8 @@ from stages.wholeness import bytes_missing
 
 READ_ERRORS = 8
 """Read errors in a row, without a packet between them, after which the rest of a file is given up."""
+FILE_THREADS = 4
+"""The same on every machine: see DecodeSettings.threads."""
 HIDDEN_FRAMES = ("vp8", "vp9", "av1", "libdav1d", "libvpx", "libvpx-vp9")
 """Codecs with packets that show nothing."""
 
@@ -45,6 +47,7 @@ class VideoFile:
         self._given = 0
         self._unread = 0
         self._faulty = 0
+        self._why = ""
         self._last_s = 0.0
         self._early_s = 0.0
         self.status = "complete"
@@ -53,7 +56,7 @@ class VideoFile:
         """Every picture that can be decoded. Raises SourceError if there is none."""
         size = self._size()
         try:
-            with closing(self._read(self._settings.threads)) as pictures:
+            with closing(self._read(self._settings.threads or FILE_THREADS)) as pictures:
                 for picture in pictures:
                     self._given += 1
                     yield picture
@@ -64,7 +67,8 @@ class VideoFile:
                         self._given += 1
                         yield picture
         if not self._given:
-            raise SourceError(f"{self._source.redacted}: not one picture in it can be decoded; fetch it again")
+            why = f" ({self._why})" if self._why else ""
+            raise SourceError(f"{self._source.redacted}: not one picture in it can be decoded{why}; fetch it again")
         self.status = self._verdict(size)
 
     def _read(self, threads: int) -> Generator[Picture, None, None]:
@@ -86,7 +90,7 @@ class VideoFile:
                 stamp_s = None if frame.pts is None else float(frame.pts * (frame.time_base or stream.time_base))
                 self._last_s = timeline.place(stamp_s)
                 yield Picture(time_s=self._last_s, pixels=partial(scaler.pixels, frame), fault=fault)
-            self._unread = decoder.unread
+            self._unread, self._why = decoder.unread, decoder.why
             self._early_s = _early_s(container, self._last_s)
 
     def _size(self) -> int:
@@ -117,6 +121,7 @@ class _Decoder:
         self._careful = careful
         self._damaged_pts: set[int | None] = set()
         self.unread = 0
+        self.why = ""
 
     def frames(self, gate: Gate) -> Iterator[tuple[av.VideoFrame, bool]]:
         """(frame, whether its packet was damaged) in the order shown."""
@@ -130,9 +135,9 @@ class _Decoder:
                 frames = self._stream.decode(packet)
             except av.EOFError:
                 continue
-            except av.FFmpegError:
+            except av.FFmpegError as error:
                 self._met_damage()
-                self.unread += 1
+                self.unread, self.why = self.unread + 1, reason(error)
                 gate.shut()
                 continue
             for frame in frames:
@@ -148,13 +153,13 @@ class _Decoder:
         errors = 0
         while True:
             try:
-                for packet in self._container.demux(self._stream):
+                for packet in packets(self._container, self._stream):
                     errors = 0
                     yield packet
                 return
-            except av.FFmpegError:
+            except av.FFmpegError as error:
                 self._met_damage()
-                self.unread += 1
+                self.unread, self.why = self.unread + 1, reason(error)
                 errors += 1
                 if errors == READ_ERRORS:
                     # The decoder still holds the last pictures.

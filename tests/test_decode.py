@@ -219,11 +219,6 @@ def without_frames(path: Path) -> Path:
     return path
 
 
-def folder(path: Path) -> Path:
-    path.mkdir()
-    return path
-
-
 @pytest.mark.parametrize(
     ("make", "what"),
     [
@@ -244,10 +239,13 @@ def test_what_cannot_be_read_is_an_error_of_one_line(tmp_path: Path, make: Calla
     assert "\n" not in str(refusal.value)
 
 
-def test_a_folder_or_a_locked_file_is_not_opened(tmp_path: Path) -> None:
-    named = Source(kind="file", uri=str(folder(tmp_path / "a.mp4")), redacted="a.mp4", camera="clip")
+def test_a_folder_named_as_a_file_is_not_opened(tmp_path: Path) -> None:
+    named = Source(kind="file", uri=str(tmp_path), redacted="a.mp4", camera="clip")
     with pytest.raises(SourceError, match="is a folder"):
         list(read_messages(named, SMALL, 1000, lambda: 5.0))
+
+
+def test_a_locked_file_is_an_error(tmp_path: Path) -> None:
     locked = write_video(tmp_path / "b.mp4", 2)
     locked.chmod(0)
     if os.access(locked, os.R_OK):
