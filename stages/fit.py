@@ -59,7 +59,7 @@ def gather(clips: Iterable[Iterable[Features]]) -> tuple[list[list[Features]], d
             digest.update(features.values.tobytes())
             samples += _samples(features)
             frames += len(features.picked)
-            steps.append(float(np.median(np.diff(features.times_s[features.picked]))) if len(features.picked) > 1 else 0.0)
+            steps.extend(np.diff(features.times_s[features.picked]).tolist())
             if index % every == 0:
                 held[-1].append((index, features))
                 held_samples += _samples(features)
@@ -69,7 +69,8 @@ def gather(clips: Iterable[Iterable[Features]]) -> tuple[list[list[Features]], d
                 held_samples = sum(_samples(f) for kept in held for _, f in kept)
     if first is None or frames < LEAST_FRAMES:
         raise OddwatchError(
-            f"too little normal footage to learn from: {frames} frames, need at least {LEAST_FRAMES}; give more or longer files"
+            f"too little normal footage to learn from: {frames} frames, need at least {LEAST_FRAMES}; "
+            "give more or longer files"
         )
     step = float(np.median([s for s in steps if s > 0] or [0.0]))
     return [[f for _, f in kept] for kept in held if kept], {

@@ -98,7 +98,7 @@ def grid_of(image: np.ndarray) -> tuple[int, int]:
 def flow(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """float32 (120, W/2, 2): pixels per frame (of the 240-pixel picture) from `after` back to `before`."""
     # A fresh one each time: it keeps buffers, so it cannot be shared between threads, and costs half a millisecond.
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     full = dis.calc(after, before, None)
     half = cv2.resize(full, (full.shape[1] // 2, full.shape[0] // 2), interpolation=cv2.INTER_AREA)
     shift = np.median(half.reshape(-1, 2), axis=0)

@@ -1,4 +1,4 @@
-"""`novelty` without a checkpoint: learns what is normal from the camera's own first minutes, then keeps learning slowly.
+"""`novelty` without a checkpoint: learns from the camera's own first minutes, then keeps learning slowly.
 
 Warm-up: moving cells are collected, scores are provisional. Then a small model is fitted as `oddwatch fit` would, each
 stretch of time held out once. From then on every snippet is scored first and learned afterwards; what is odd is
@@ -37,7 +37,7 @@ class Adaptive:
         self.hash = hashlib.sha256(VERSION.encode()).hexdigest()[:12]
 
     def process(self, batch: Sequence[tuple[Features, State]]) -> list[tuple[list[Scores], State]]:
-        """Scores of each snippet's frames, provisional during the warm-up. Raises CheckpointError for dense features."""
+        """Scores of each snippet's frames, provisional in the warm-up. Raises CheckpointError for dense features."""
         return [self._score(features, state) for features, state in batch]
 
     def finish(self, state: State) -> tuple[list[Scores], State]:
@@ -63,6 +63,8 @@ class Adaptive:
         raw, trail = pool(maps, times_s, state)
         if "bank" in state:
             learnt["recent"] = novelty_learn.recent_after(state["recent"], raw, int(learnt["snippets"]))
+        elif "bank" in learnt:
+            del trail["map"]  # Evidence so far was that anything moved; it must not count against what is now known.
         scores = Scores(
             **features.header(),
             model=self.name,
@@ -76,7 +78,8 @@ class Adaptive:
 
 def begin(features: Features, clock_s: np.ndarray, state: State) -> tuple[np.ndarray, State]:
     """Maps in a warm-up, in which anything that moves is odd, and what is known after it."""
-    assert features.cells is not None and features.grid is not None
+    assert features.cells is not None
+    assert features.grid is not None
     maps = np.full((len(features.picked), *features.grid), STILL, np.float32)
     maps[tuple(features.cells.T)] = KNEE
     collected = novelty_warmup.collect(features, clock_s, state)

@@ -87,7 +87,7 @@ def check(checkpoint: Checkpoint) -> None:
     missing = wanted - checkpoint.arrays.keys()
     if checkpoint.kind != "novelty" or not extractor or missing:
         raise CheckpointError(
-            f"not a whole novelty checkpoint (kind {checkpoint.kind!r}, missing {', '.join(sorted(missing)) or 'meta'}); "
+            f"not a whole novelty checkpoint (kind {checkpoint.kind!r}, missing {sorted(missing) or 'extractor'}); "
             "make one with 'oddwatch fit'"
         )
     if checkpoint.arrays["reference"].shape != REFERENCE_LEVELS.shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,11 @@ class Ground:
         weights = (None, exact, exact * exact)
         return cls(np.stack([np.bincount(at, w, grid[0] * grid[1]) for w in weights]).reshape(3, *grid))
 
+    @classmethod
+    def total(cls, parts: Sequence[Ground], grid: tuple[int, int]) -> Ground:
+        """Of footage in several parts."""
+        return cls(sum((part.sums for part in parts), np.zeros((3, *grid))))
+
     def levels(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation float32 (rows, columns) around each cell, shrunk to the whole picture's."""
         total = self.sums.sum(axis=(1, 2))
@@ -92,7 +98,8 @@ def distances(features: Features, scale: Scale, bank: np.ndarray) -> np.ndarray:
 
 def places_on(features: Features, rows: int) -> np.ndarray:
     """int16 (N, 2): [row, column] of each active cell, scaled to a grid of `rows` rows."""
-    assert features.cells is not None and features.grid is not None
+    assert features.cells is not None
+    assert features.grid is not None
     places = features.cells[:, 1:]
     return places if features.grid[0] == rows else places * rows // features.grid[0]
 

@@ -17,7 +17,7 @@ def coordinates(values: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> 
 def snippet_oddness(
     values: np.ndarray, mean: np.ndarray, deviation: np.ndarray, bank: np.ndarray, level: np.ndarray
 ) -> np.ndarray:
-    """float32 0-d: how odd a snippet's vector (D,) is; `level` is the [mean, deviation] of held-out normal distances."""
+    """float32 0-d: oddness of a snippet's vector (D,); `level` is [mean, deviation] of held-out normal distances."""
     far = mean_distance(coordinates(values[None], mean, deviation), bank)
     return oddness(far, level[0], level[1])[0]
 

@@ -51,9 +51,9 @@ def fit_cells(footage: Sequence[Piece], samples: int = POOL, size: int = BANK) -
         places = np.concatenate([places_on(footage[n].features, rows) for n in own])
         grounds[fold] = Ground.of(grid, places, np.concatenate([far[n] for n in own]))
     # A fold is judged by the levels of the others too, or a place that one clip alone visits would look normal in it.
-    others = {f: Ground(sum(g.sums for o, g in grounds.items() if o != f)).levels() for f in grounds}
+    others = {f: Ground.total([g for o, g in grounds.items() if o != f], grid).levels() for f in grounds}
     maps = (odd_maps(p.features, far[n], others[p.fold]) for n, p in enumerate(footage))
-    ground = Ground(sum(g.sums for g in grounds.values()))
+    ground = Ground.total(list(grounds.values()), grid)
     return {
         "mean": scale.mean,
         "deviation": scale.deviation,
@@ -64,7 +64,10 @@ def fit_cells(footage: Sequence[Piece], samples: int = POOL, size: int = BANK) -
 
 
 def fit_vectors(footage: Sequence[Piece]) -> dict[str, np.ndarray]:
-    """Arrays of a model of dense features: scale, bank, level, reference. Raises ValueError with fewer than two folds."""
+    """Arrays of a model of dense features: scale, bank, level, reference.
+
+    Raises ValueError when there are fewer than two folds.
+    """
     values = np.stack([p.features.values for p in footage])
     folds = np.array([p.fold for p in footage])
     scale = Scale.of(values, rows=1)
@@ -75,7 +78,7 @@ def fit_vectors(footage: Sequence[Piece]) -> dict[str, np.ndarray]:
         far[folds == fold] = np.concatenate([mean_distance(row[None], bank) for row in standard[folds == fold]])
     level = np.array([far.mean(), max(far.std(), 1e-3)], np.float32)
     arrays = {"mean": scale.mean, "deviation": scale.deviation, "level": level}
-    maps = (held_map(oddness(d, *level), p.features) for d, p in zip(far, footage, strict=True))
+    maps = (held_map(oddness(far[n : n + 1], level[0], level[1])[0], p.features) for n, p in enumerate(footage))
     return arrays | {"bank": kcentred(standard, BANK), "reference": reference(footage, maps)}
 
 

@@ -1,4 +1,4 @@
-"""How an adaptive model changes with each snippet, after having scored it: slowly, and hundreds of times slower by the odd."""
+"""How an adaptive model changes with each snippet it has scored: slowly, and far more slowly by what was odd."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import numpy as np
 from pipeline.messages import REFERENCE_LEVELS
 from stages.stage import State
 from stages.temporal.novelty_bank import closest, kcentre
+
+Levels = tuple[np.ndarray, np.ndarray]
+"""Mean and deviation, each (rows, columns)."""
 
 MOST = 2_000
 """Members of the bank; beyond, a new one replaces the one unused for longest."""
@@ -52,7 +55,11 @@ def usable(state: State, clock_s: float) -> np.ndarray:
 
 
 def ground_after(
-    ground: np.ndarray, at: tuple[np.ndarray, np.ndarray], far: np.ndarray, level: tuple[np.ndarray, np.ndarray], frames: int
+    ground: np.ndarray,
+    at: tuple[np.ndarray, np.ndarray],
+    far: np.ndarray,
+    level: tuple[np.ndarray, np.ndarray],
+    frames: int,
 ) -> np.ndarray:
     """The sums (3, rows, columns) after `frames` frames with cells `far` from the bank, at places with those levels."""
     mean, deviation = (place[at] for place in level)

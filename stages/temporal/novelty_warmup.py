@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from pipeline.messages import Features
 from stages.stage import State
-from stages.temporal.novelty_cells import STILL, frame_slices
+from stages.temporal.novelty_cells import frame_slices
 from stages.temporal.novelty_fit import Piece, fit_cells
 
 SECONDS = 20.0
@@ -33,7 +35,7 @@ def collect(features: Features, clock_s: np.ndarray, state: State) -> State:
     every, frames = int(state.get("every", 1)), int(state.get("frames", 0))
     fresh = [t for t in range(len(features.picked)) if (frames + t) % every == 0]
     slices = frame_slices(features)
-    rows = np.concatenate([np.arange(*slices[t]) for t in fresh] or [np.zeros(0)]).astype(np.intp)
+    rows = np.concatenate([np.arange(*slices[t]) for t in fresh] or [np.zeros(0, int)])
     new = (
         features.values[rows].astype(np.float16),
         features.cells[rows, 1:],
@@ -66,7 +68,7 @@ def fit_collected(collected: State, grid: tuple[int, int]) -> dict[str, np.ndarr
     frame = np.repeat(np.arange(len(counts)), counts)
     edges = np.linspace(0, len(counts), BLOCKS + 1).astype(int).tolist()
     footage = []
-    for block, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for block, (a, b) in enumerate(pairwise(edges)):
         own = (frame >= a) & (frame < b)
         cells = np.column_stack([frame[own] - a, collected["places"][own]]).astype(np.int16)
         features = Features(
@@ -83,11 +85,3 @@ def fit_collected(collected: State, grid: tuple[int, int]) -> dict[str, np.ndarr
         )
         footage.append(Piece(clip=0, fold=block, features=features))
     return fit_cells(footage, samples=HELD_CELLS, size=BANK)
-
-
-def anything(features: Features, odd: float) -> np.ndarray:
-    """float32 (T, rows, columns): the map of a camera that knows only stillness."""
-    assert features.cells is not None and features.grid is not None
-    maps = np.full((len(features.picked), *features.grid), STILL, np.float32)
-    maps[tuple(features.cells.T)] = odd
-    return maps
