@@ -13,7 +13,7 @@ import redis  # noqa: E402
 import typer  # noqa: E402
 
 from pipeline import __version__  # noqa: E402
-from pipeline.bus import reason  # noqa: E402
+from pipeline.connection import reason  # noqa: E402
 from pipeline.cli import check, demo, evaluate, fit, follow, live, score, weights  # noqa: E402
 from pipeline.errors import OddwatchError  # noqa: E402
 

@@ -40,7 +40,7 @@ def score(
     if model:
         settings = settings.model_copy(update={"models": named_models(model)})
     scoring = score_files(paths, out, settings, resume=resume, quiet=as_json)
-    scoring.report(f"{len(scoring.results)} file{'s' if len(scoring.results) != 1 else ''}")
+    scoring.report(Path(scoring.results[0].file).name if len(scoring.results) == 1 else f"{len(scoring.results)} files")
     if as_json:
         typer.echo((out / "summary.json").read_text())
     else:
