@@ -14,6 +14,8 @@ STILL = -1.0
 """What a cell in which nothing moves adds: less than one with ordinary motion."""
 KNEE = 4.0
 """Deviations above which oddness grows by its logarithm: no one cell rules a frame, yet nothing saturates."""
+NEAR = 1.5
+"""Weight of the place among the coordinates: a grid height apart is as far as so many deviations in every value."""
 BOX = 7
 """Cells: what is normal at a place is learned from a square of this width around it."""
 PRIOR = 20.0
@@ -39,9 +41,9 @@ class Scale:
         )
 
     def __call__(self, values: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """float32 (N, D + 2): standardised values over sqrt(D), then place [row, column] in half grid heights."""
+        """float32 (N, D + 2): standardised values over sqrt(D), then place [row, column] as parts of the height."""
         shape = (values - self.mean) / (self.deviation * np.float32(np.sqrt(values.shape[1])))
-        return np.concatenate([shape, places * np.float32(2 / self.rows)], axis=1, dtype=np.float32)
+        return np.concatenate([shape, places * np.float32(NEAR / self.rows)], axis=1, dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,8 +27,10 @@ ODD_S = 5.0
 """and one odd cell becomes a member only each so many seconds."""
 RECENT = 4_096
 """Scores kept for the reference."""
-RECENT_SHARE, ODDEST_SHARE = 1 / 8, 1 / 20
-"""Once there are so many, the share of scores that still enters; and of that, of those above all before."""
+RECENT_SHARE = 1 / 8
+"""Once there are so many, the share of scores that still enters."""
+CREEP = 0.1
+"""The highest of them rises at most by this share of their spread per snippet, however odd an event is."""
 
 
 def learned(arrays: dict[str, np.ndarray], clock_s: float) -> State:
@@ -94,10 +96,17 @@ def bank_after(state: State, queries: np.ndarray, z: np.ndarray, clock_s: float)
 
 
 def recent_after(recent: np.ndarray, scores: np.ndarray, snippet: int) -> np.ndarray:
-    """The kept scores after a snippet's: all until there are enough, then some, each in the place of a random one."""
+    """The kept scores after a snippet's: all until there are enough, then some, each in the place of a random one.
+
+    Of the scores above all those kept, one enters, cut down: an event must not at once become its own measure.
+    """
     draw = np.random.default_rng(snippet)
-    chance = np.where(scores > recent.max(), ODDEST_SHARE, 1.0) * (RECENT_SHARE if len(recent) >= RECENT else 1.0)
-    new = scores[draw.random(len(scores)) < chance]
+    highest = recent.max()
+    spread = max(float(np.quantile(recent, 0.99) - np.median(recent)), 0.1)
+    above = np.minimum(scores[scores > highest][:1], highest + CREEP * spread)
+    new = np.append(scores[scores <= highest], above).astype(np.float32)
+    if len(recent) >= RECENT:
+        new = new[draw.random(len(new)) < RECENT_SHARE]
     room = RECENT - len(recent)
     recent = np.append(recent, new[:room])
     recent[draw.integers(0, RECENT, len(new[room:]))] = new[room:]
