@@ -11,6 +11,7 @@ from stages.checkpoint import Checkpoint
 from stages.stage import Stage
 
 MODELS = {
+    "future_frame": "stages.temporal.future_frame_stream",
     "mil": "stages.temporal.mil",
     "novelty": "stages.temporal.novelty",
     "rtfm": "stages.temporal.rtfm_stream",

@@ -8,6 +8,7 @@ The published flow term needs a frozen flow network; ours does not (`displacemen
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -50,12 +51,8 @@ class UNet(nn.Module):
         self.config = config
         widths, rising = config.widths, config.widths[::-1]
         first = config.t_in * config.channels
-        self.encode = nn.ModuleList(
-            double_conv(i, o) for i, o in zip((first, *widths[:-1]), widths, strict=True)
-        )
-        self.grow = nn.ModuleList(
-            nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in zip(rising[:-1], rising[1:], strict=True)
-        )
+        self.encode = nn.ModuleList(double_conv(i, o) for i, o in zip((first, *widths[:-1]), widths, strict=True))
+        self.grow = nn.ModuleList(nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in pairwise(rising))
         self.merge = nn.ModuleList(double_conv(2 * w, w) for w in rising[1:])
         self.out = nn.Conv2d(widths[0], config.channels, 3, padding=1)
         self.apply(init_normal)

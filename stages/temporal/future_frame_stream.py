@@ -1,0 +1,220 @@
+"""Future-frame predictors as a stage: snippets in, for each kept frame how badly it was predicted. Exactly causal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import CheckpointError
+from pipeline.messages import REFERENCE_LEVELS, Scores, Snippet
+from stages.checkpoint import Checkpoint
+from stages.stage import State
+from stages.temporal.conv_transformer import ConvTransformer, ConvTransformerConfig
+from stages.temporal.frame_format import FrameFormat, to_unit
+from stages.temporal.future_frame import UNet, UNetConfig, psnr
+from stages.temporal.trained import load_weights, read_config, require
+
+KIND = "future_frame"
+ARCHITECTURES: dict[str, tuple[Any, Any]] = {
+    "unet": (UNetConfig, UNet),
+    "conv_transformer": (ConvTransformerConfig, ConvTransformer),
+}
+AT_ONCE = {"cpu": 1}
+"""Frames per forward pass: one at a time stays in the processor's cache, 1.1 times as fast as eight."""
+AT_ONCE_ELSEWHERE = 16
+
+
+class Predictor(Protocol):
+    """Predicts each frame of a stream from those before it."""
+
+    def advance(self, frames: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """The run's next frames uint8 (T, C, H, W) -> PSNR float32 (T,), NaN where too little came before."""
+        ...
+
+
+class UNetPredictor:
+    """State: `frames`, uint8 (up to t_in, C, H, W), the newest ones."""
+
+    def __init__(self, net: UNet, patch_px: int = 0, device: str = "cpu") -> None:
+        self._net = net.to(memory_format=torch.channels_last)
+        self._patch_px, self._device = patch_px, device
+
+    @torch.inference_mode()
+    def advance(self, frames: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        t_in = self._net.config.t_in
+        run = np.concatenate([state["frames"], frames]) if state else frames  # (K, C, H, W)
+        ratios = np.full(len(frames), np.nan, np.float32)
+        if len(run) > t_in:
+            images = to_unit(run).to(self._device)
+            known = [self._ratios(images, range(at.start, at.stop)) for at in _slices(t_in, len(run), self._device)]
+            found = torch.cat(known).cpu().numpy()
+            ratios[-len(found) :] = found
+        return ratios, {"frames": run[-t_in:].copy()}
+
+    def _ratios(self, images: Tensor, at: range) -> Tensor:
+        before = torch.stack([images[t - self._net.config.t_in : t].flatten(0, 1) for t in at])  # (B, t_in * C, H, W)
+        predicted = self._net(before.contiguous(memory_format=torch.channels_last))
+        return psnr(predicted, images[at.start : at.stop], self._patch_px)
+
+
+class ConvTransformerPredictor:
+    """Encodes every frame once, and predicts the frame after it at once.
+
+    State: `values.<level>`, float32 (up to t_in - 1, width, h, w), what attention reads of the newest frames;
+    `prediction`, float32 (C, H, W), of the run's next frame, once there is one.
+    """
+
+    def __init__(self, net: ConvTransformer, patch_px: int = 0, device: str = "cpu") -> None:
+        self._net = net.to(memory_format=torch.channels_last)
+        self._patch_px, self._device = patch_px, device
+
+    @torch.inference_mode()
+    def advance(self, frames: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        images = to_unit(frames).to(self._device)
+        past = [self._tensor(state[name]) for name in self._names] if state else []
+        predicted = [self._tensor(state["prediction"])[None]] if "prediction" in state else []
+        for at in _slices(0, len(images), self._device):
+            maps, values = self._net.encode(images[at].contiguous(memory_format=torch.channels_last))
+            past = [torch.cat(pair) for pair in zip(past, values, strict=True)] if past else values
+            full = len(past[0]) - self._before
+            if full > 0:
+                windows = [torch.stack([v[i : i + self._before + 1] for i in range(full)]) for v in past]
+                predicted.append(self._net.decode([level[-full:] for level in maps], windows))
+            past = [v[-self._before :] for v in past]
+        ratios = np.full(len(frames), np.nan, np.float32)
+        new = {name: v.cpu().numpy().copy() for name, v in zip(self._names, past, strict=True)}
+        if predicted:
+            pictures = torch.cat(predicted)  # the last one is of the frame to come
+            new["prediction"] = pictures[-1].cpu().numpy().copy()
+            known = len(pictures) - 1
+            if known:
+                ratios[-known:] = psnr(pictures[:-1], images[-known:], self._patch_px).cpu().numpy()
+        return ratios, new
+
+    @property
+    def _before(self) -> int:
+        return self._net.config.t_in - 1
+
+    @property
+    def _names(self) -> list[str]:
+        return [f"values.{level}" for level in range(self._net.config.attended)]
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array.copy()).to(self._device)
+
+
+class FutureFrameModel:
+    """The stage: raw score = -PSNR in dB. Remembers what its predictor needs of the newest frames of a camera.
+
+    The first frames of a run, too early to be predicted, take the score of the first predicted one of their snippet,
+    or, without one, the median of the reference: neither odd nor normal.
+    """
+
+    features = None
+
+    def __init__(self, name: str, hash_: str, predictor: Predictor, form: FrameFormat, reference: np.ndarray) -> None:
+        self.name, self.hash = name, hash_
+        self._predictor, self._form, self._reference = predictor, form, reference
+        self._neutral = np.float32(np.interp(0.5, REFERENCE_LEVELS, reference))
+
+    def process(self, batch: Sequence[tuple[Snippet, State]]) -> list[tuple[list[Scores], State]]:
+        """Scores of each snippet's kept frames."""
+        return [self._score(snippet, state) for snippet, state in batch]
+
+    def finish(self, state: State) -> tuple[list[Scores], State]:
+        return [], {}
+
+    def _score(self, snippet: Snippet, state: State) -> tuple[list[Scores], State]:
+        ratios, state = self._predictor.advance(self._form.frames(snippet.pixels), state)
+        raw = -ratios
+        early = np.isnan(raw)
+        raw[early] = self._neutral if early.all() else raw[~early][0]
+        scores = Scores(**snippet.header(), model=self.name, model_hash=self.hash, raw=raw, reference=self._reference)
+        return [scores], state
+
+
+def make_predictor(net: nn.Module, patch_px: int = 0, device: str = "cpu") -> UNetPredictor | ConvTransformerPredictor:
+    """The streaming form of a network, which is put into evaluation mode."""
+    net.to(device).eval()
+    if isinstance(net, UNet):
+        return UNetPredictor(net, patch_px, device)
+    if isinstance(net, ConvTransformer):
+        return ConvTransformerPredictor(net, patch_px, device)
+    raise TypeError(f"no streaming form of {type(net).__name__}")
+
+
+def future_frame_checkpoint(
+    net: UNet | ConvTransformer, form: FrameFormat, *, reference: np.ndarray, training: dict, patch_px: int = 0
+) -> Checkpoint:
+    """A checkpoint of a trained predictor.
+
+    `reference` float32 (len(REFERENCE_LEVELS),): quantiles of its raw scores on normal footage; `training` says what
+    it was trained on; `patch_px` as in `psnr`.
+    """
+    arch = next(name for name, (_, module) in ARCHITECTURES.items() if isinstance(net, module))
+    meta = {
+        "arch": arch,
+        "architecture": asdict(net.config),
+        "preprocessing": asdict(form),
+        "score": {"patch_px": patch_px},
+        "reference": [float(level) for level in reference],
+        "training": training,
+    }
+    return Checkpoint(kind=KIND, meta=meta, arrays={k: v.detach().cpu().numpy() for k, v in net.state_dict().items()})
+
+
+def check_sizes(config: UNetConfig | ConvTransformerConfig, form: FrameFormat, patch_px: int = 0) -> None:
+    """Raises ValueError when a network cannot take, or a score cannot be made of, frames of this format."""
+    if config.channels != form.channels:
+        raise ValueError(f"the network takes {config.channels} channels, {form.order} frames have {form.channels}")
+    if form.height % config.multiple or form.width % config.multiple:
+        raise ValueError(f"height and width must be multiples of {config.multiple}, got {form.height} and {form.width}")
+    if not 0 <= patch_px <= min(form.height, form.width):
+        raise ValueError(f"patch_px must lie within 0..{min(form.height, form.width)}, got {patch_px}")
+
+
+def build(name: str, checkpoint: Checkpoint | None, device: str) -> FutureFrameModel:
+    """Raises ConfigError without a checkpoint, CheckpointError for one that is not a sound `future_frame`."""
+    checkpoint = require(KIND, name, checkpoint)
+    meta = checkpoint.meta
+    if meta.get("arch") not in ARCHITECTURES:
+        raise CheckpointError(
+            f"{name}: the checkpoint's arch is {meta.get('arch')!r}, known are {', '.join(ARCHITECTURES)}; "
+            f"train it again with 'oddwatch train {KIND}'"
+        )
+    config_type, module = ARCHITECTURES[meta["arch"]]
+    config = read_config(name, checkpoint, config_type)
+    try:
+        form, patch_px = FrameFormat(**meta["preprocessing"]), int(meta["score"]["patch_px"])
+        check_sizes(config, form, patch_px)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{name}: the checkpoint's preprocessing cannot be used ({error}); train it again with "
+            f"'oddwatch train {KIND}'"
+        ) from error
+    net = module(config)
+    load_weights(name, net, checkpoint.arrays, device)
+    return FutureFrameModel(
+        name, checkpoint.sha256, make_predictor(net, patch_px, device), form, read_reference(name, checkpoint)
+    )
+
+
+def read_reference(name: str, checkpoint: Checkpoint) -> np.ndarray:
+    """The checkpoint's reference quantiles. Raises CheckpointError when they are missing or malformed."""
+    reference = np.asarray(checkpoint.meta.get("reference", []), np.float32)
+    if reference.shape != REFERENCE_LEVELS.shape or not np.all(np.diff(reference) >= 0):
+        raise CheckpointError(
+            f"{name}: the checkpoint's reference must be {len(REFERENCE_LEVELS)} rising quantiles of normal scores, "
+            f"got {reference.tolist()}; train it again with 'oddwatch train {KIND}'"
+        )
+    return reference
+
+
+def _slices(start: int, stop: int, device: str) -> list[slice]:
+    size = AT_ONCE.get(device, AT_ONCE_ELSEWHERE)
+    return [slice(at, min(at + size, stop)) for at in range(start, stop, size)]

@@ -1,0 +1,58 @@
+"""What a future-frame predictor is trained with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+from stages.temporal.conv_transformer import ConvTransformerConfig
+from stages.temporal.frame_format import FrameFormat
+from stages.temporal.future_frame import LossWeights, UNetConfig
+from stages.temporal.future_frame_stream import check_sizes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """What is trained and how. The defaults run in real time on a CPU; the paper's are in `paper_settings`."""
+
+    network: UNetConfig | ConvTransformerConfig = field(
+        default_factory=lambda: UNetConfig(channels=1, widths=(16, 32, 64, 128))
+    )
+    form: FrameFormat = field(default_factory=lambda: FrameFormat(height=96, width=144, order="gray"))
+    weights: LossWeights = field(default_factory=LossWeights)
+    """An adversarial weight of 0 leaves the discriminators out."""
+    critic_widths: tuple[int, ...] = (32, 64, 128, 128)
+    batch: int = 4
+    rate: float = 2e-4
+    """Of Adam, for the generator."""
+    critic_rate: float = 2e-5
+    decay_from: float = 0.8
+    """Part of the training after which both rates are a tenth."""
+    patch_px: int = 0
+    """Score by the worst square of this size; 0: by the whole frame, as published."""
+
+    @property
+    def arch(self) -> str:
+        """Name of the network's form in checkpoints."""
+        return "unet" if isinstance(self.network, UNetConfig) else "conv_transformer"
+
+    def __post_init__(self) -> None:
+        check_sizes(self.network, self.form, self.patch_px)
+        if self.batch < 1 or min(self.rate, self.critic_rate) <= 0:
+            raise ValueError(f"need batch of 1 or more and positive rates, got {self}")
+
+
+def paper_settings() -> TrainSettings:
+    """Liu et al. for gray footage: 256 x 256, full widths. Needs a GPU."""
+    return TrainSettings(
+        network=UNetConfig(),
+        form=FrameFormat(order="bgr", interpolation="linear"),
+        critic_widths=(128, 256, 512, 512),
+        rate=1e-4,
+        critic_rate=1e-5,
+    )
+
+
+def describe(settings: TrainSettings) -> dict:
+    """The settings as JSON gives them back."""
+    return json.loads(json.dumps(asdict(settings) | {"arch": settings.arch}))
