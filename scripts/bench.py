@@ -80,7 +80,7 @@ def main() -> None:
             for repeat in range(arguments.repeats):
                 plain = frames_per_s(lambda files=files: sum(plain_loop(f, checkpoint) for f in files))
                 ours = frames_per_s(
-                    lambda files=files, repeat=repeat: pipeline(files, checkpoint, base / f"{name}{repeat}")
+                    lambda files=files, out=base / f"{name}{repeat}": pipeline(files, checkpoint, out)
                 )
                 ratios.append(ours / plain)
                 speeds.append(ours)
@@ -94,9 +94,8 @@ def main() -> None:
             )  # fmt: skip
     for row in rows:
         low, high = row["spread"]
-        print(
-            f"{row['figure']} / {row['against']}: {row['ratio']:.2f} ({low:.2f}-{high:.2f}); {row['frames_per_s']:.0f} frames/s"
-        )
+        print(f"{row['figure']} / {row['against']}:")
+        print(f"  {row['ratio']:.2f} ({low:.2f}-{high:.2f}); {row['frames_per_s']:.0f} frames/s")
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
 
