@@ -14,7 +14,7 @@ import typer  # noqa: E402
 
 from pipeline import __version__  # noqa: E402
 from pipeline.connection import reason  # noqa: E402
-from pipeline.cli import check, demo, evaluate, fit, follow, live, score, weights  # noqa: E402
+from pipeline.cli import check, demo, evaluate, fit, follow, live, score, train, weights  # noqa: E402
 from pipeline.errors import OddwatchError  # noqa: E402
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ app.command("status")(follow.status)
 app.command("fit")(fit.fit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("check")(check.check)
+app.add_typer(train.app, name="train")
 app.add_typer(weights.app, name="weights")
 
 

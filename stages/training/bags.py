@@ -57,14 +57,19 @@ def group_of(entry: Entry) -> str:
     return f"group {entry.group}" if entry.group is not None else f"video {entry.video}"
 
 
-def check_videos(videos: Sequence[Video]) -> None:
-    """Raises ConfigError unless both classes are there and all features have one shape."""
-    counts = [sum(video.label == label for video in videos) for label in (0, 1)]
+def check_classes(labels: Sequence[int]) -> None:
+    """Raises ConfigError unless both classes are there."""
+    counts = [labels.count(label) for label in (0, 1)]
     if not all(counts):
         raise ConfigError(
             f"training needs normal and anomalous videos, the manifest gives {counts[0]} and {counts[1]}; "
             "add the others, or learn from normal footage alone with 'oddwatch fit'"
         )
+
+
+def check_videos(videos: Sequence[Video]) -> None:
+    """Raises ConfigError unless both classes are there and all features have one shape."""
+    check_classes([video.label for video in videos])
     first = videos[0]
     for video in videos:
         if video.values.shape[1:] != first.values.shape[1:]:

@@ -17,7 +17,7 @@ Scorer = Callable[[Video], np.ndarray]
 """A video -> its snippet scores, float32 (T,)."""
 Fit = Callable[[Sequence[Video], int], Scorer]
 """(training videos, seed) -> a scorer that has seen nothing else."""
-TO_CLIP = {"mean": np.mean, "max": np.max}
+TO_CLIP: dict[str, Callable[[np.ndarray], float]] = {"mean": np.mean, "max": np.max}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -51,9 +51,14 @@ class Loss(Protocol):
 class Task(Protocol):
     """A network in training."""
 
-    net: nn.Module
-    optimiser: torch.optim.Optimizer
-    device: torch.device
+    @property
+    def net(self) -> nn.Module: ...
+
+    @property
+    def optimiser(self) -> torch.optim.Optimizer: ...
+
+    @property
+    def device(self) -> torch.device: ...
 
     def pool(self, values: np.ndarray) -> np.ndarray:
         """A bag's features (T, C, D) as segments (S, C, D)."""
