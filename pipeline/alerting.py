@@ -8,15 +8,17 @@ from functools import partial
 from typing import Any
 
 from pipeline.codec import State
+from pipeline.forward import ALERTS_KEPT
 from pipeline.keys import Keys
-from pipeline.messages import End, Gap, Scores
+from pipeline.messages import End, Gap, Scores, Span
 from pipeline.spec import CameraSpec
 from pipeline.work import Result, Turn
 from stages.alerting.accounting import Account
 from stages.alerting.alert import Alert
 from stages.alerting.stage import AlertingStage, Joined, Outcome, read_account
 
-ALERTS_KEPT = 10_000
+LIVE_ALERTS_KEPT = 1_000
+"""Of one live camera, in its own stream. A file keeps all until it is done."""
 RUNS_KEPT = 100
 SNAPSHOT_S = 24 * 3600
 
@@ -36,19 +38,20 @@ class AlertWork:
         item = join(turn)
         outcome, new_state = self._stage.process(item, state)
         before, after = read_account(state), read_account(new_state)
-        also = partial(self._record, item.span.camera, item.span.run_ms, item.span.seq, outcome, before, after)
+        also = partial(self._record, item.span, outcome, before, after)
         return Result(outcome.messages, new_state, also)
 
     def _record(
-        self, camera: str, run_ms: int, seq: int, outcome: Outcome, before: Account | None, after: Account | None,
-        pipe: Any, keys: Keys,
-    ) -> None:  # fmt: skip
+        self, span: Span, outcome: Outcome, before: Account | None, after: Account | None, pipe: Any, keys: Keys
+    ) -> None:
+        camera, limit = span.camera, {"maxlen": LIVE_ALERTS_KEPT} if span.live else {}
         for n, alert in enumerate(outcome.alerts):
             snapshot = keys.snapshot(camera, alert.id) if alert.thumb else None
             if alert.thumb:
                 pipe.set(snapshot, alert.thumb, ex=SNAPSHOT_S)
             fields = alert_fields(alert, snapshot)
-            pipe.xadd(keys.stream(camera, "alerts"), fields, id=f"{run_ms}-{seq * 256 + n}", maxlen=ALERTS_KEPT)
+            entry_id = f"{span.run_ms}-{span.seq * 256 + n}"
+            pipe.xadd(keys.stream(camera, "alerts"), fields, id=entry_id, **limit)
             if self._to_all:
                 pipe.xadd(keys.alerts, fields, maxlen=ALERTS_KEPT)
         health = keys.health(camera)

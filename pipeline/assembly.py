@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.errors import CheckpointError
 from pipeline.spec import CameraSpec
 from pipeline.work import TransformWork, Work
-from pipeline.worker import WorkFor
+from pipeline.workshop import WorkFor
 
 
 def work_builder(device: str, is_cluster: bool) -> WorkFor:

@@ -1,27 +1,30 @@
-"""Redis Streams as Oddwatch uses them: read, publish, settle. The only module that speaks to Redis data.
-
-Target: Redis 7.0 semantics. redis-py's own retries are off: repeating XREADGROUP strands entries and repeating
-XADD duplicates them; what may be repeated is repeated here, where it is known to be safe (PITFALLS R1, R2).
-"""
+"""Redis Streams as Oddwatch uses them: read, publish, settle. Target: Redis 7.0 semantics."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from pipeline.codec import encode
-from pipeline.errors import BusError, LeaseLost
+from pipeline.connection import connect as connect
+from pipeline.connection import hide_password as hide_password
+from pipeline.errors import LeaseLost
 from pipeline.keys import Keys
 from pipeline.messages import Message
 
-BLOCK_MARGIN_S = 10.0
-"""The socket timeout must exceed the longest block."""
+OUTAGE = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.RedisClusterException, OSError)
+"""Redis is away: what was in flight may or may not have been done."""
+ALREADY_DONE = ("equal or smaller", "BUSYGROUP")
+"""How Redis refuses an entry and a group that it has."""
+BLOCK_GRAIN_S = 0.1
+"""An idle Redis notices only ten times a second that a reader has waited long enough."""
+LOOK_S = 0.01
+"""How often several groups are looked at, times their number: Redis can wait for one only."""
 Id = tuple[int, int]
 
 
@@ -52,57 +55,6 @@ class Bound:
     """True (live): the oldest goes. False (archive): the writer waits until readers have acknowledged."""
 
 
-def connect(url: str) -> Any:
-    """A client for one Redis, a Sentinel's master (`redis+sentinel://host:port,.../master[/db]`) or a Cluster.
-
-    Raises BusError in one line when it cannot be reached or refuses the login; never shows the password.
-    """
-    options: dict[str, Any] = {
-        "socket_timeout": BLOCK_MARGIN_S,
-        "socket_connect_timeout": 5.0,
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
-        "client_name": "oddwatch",
-    }
-    try:
-        if url.startswith("redis+sentinel://"):
-            return _sentinel_master(url, options)
-        client = redis.Redis.from_url(url, **options)
-        if client.info("cluster").get("cluster_enabled"):
-            client.close()
-            return redis.RedisCluster.from_url(url, **options)
-        return client
-    except (redis.RedisError, OSError, ValueError) as error:
-        raise BusError(
-            f"Redis at {hide_password(url)}: {reason(error)}; check REDIS_URL and that the server runs"
-        ) from error
-
-
-def _sentinel_master(url: str, options: dict[str, Any]) -> Any:
-    hosts, _, rest = url.removeprefix("redis+sentinel://").partition("/")
-    login, _, hosts = hosts.rpartition("@")
-    user, _, password = login.partition(":")
-    name, _, db = rest.partition("/")
-    nodes = [(h.rpartition(":")[0], int(h.rpartition(":")[2])) for h in hosts.split(",")]
-    sentinel = redis.Sentinel(nodes, socket_timeout=2.0)
-    options |= {"username": user or None, "password": password or None, "db": int(db or 0)}
-    client = sentinel.master_for(name or "mymaster", **options)
-    client.ping()
-    return client
-
-
-def hide_password(url: str) -> str:
-    """The URL without user and password."""
-    scheme, sep, rest = url.partition("://")
-    login, at, host = rest.rpartition("@")
-    return f"{scheme}{sep}***@{host}" if at and login else url
-
-
-def reason(error: BaseException) -> str:
-    """One line about a Redis error, without its class name or address noise."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 class Bus:
     """Reads, publishes and settles entries. One per process; not thread-safe."""
 
@@ -130,31 +82,44 @@ class Bus:
         Every reader of a group uses the group's name as consumer name: a lease lets only one read at a time, and
         its successor finds what it left pending under the same name. Raises redis errors as they are.
         """
-        found: dict[str, Entry] = {}
         # Streams of one group can be asked for together, except in a Cluster where they lie on several nodes.
-        by_group: dict[str, dict[str, str]] = {}
+        by_group: dict[str, list[str]] = {}
         for stream, group in streams.items():
-            by_group.setdefault(stream if self.is_cluster else group, {})[stream] = ">"
-        several = len(by_group) > 1
-        for wanted in by_group.values():
-            group = streams[next(iter(wanted))]
-            block = None if several or block_s <= 0 else max(1, int(block_s * 1000))
-            for name, entries in self.client.xreadgroup(group, group, wanted, count=1, block=block) or []:
-                found[name.decode()] = Entry(parse_id(entries[0][0]), entries[0][1] or {})
-        return found
+            by_group.setdefault(stream if self.is_cluster else group, []).append(stream)
+        requests = [(streams[names[0]], names) for names in by_group.values()]
+        if len(requests) == 1 and block_s >= BLOCK_GRAIN_S:
+            return self._read_group(*requests[0], block_s)
+        deadline = time.monotonic() + block_s
+        while True:
+            found: dict[str, Entry] = {}
+            for group, names in requests:
+                found |= self._read_group(group, names, 0)
+            left_s = deadline - time.monotonic()
+            if found or left_s <= 0:
+                return found
+            time.sleep(min(left_s, LOOK_S * len(requests)))
 
-    def read_pending(self, stream: str, group: str) -> Entry | None:
-        """The oldest entry delivered before and never acknowledged, or None. Counts as a delivery."""
-        reply = self.client.xreadgroup(group, group, {stream: "0"}, count=1)
-        if not reply or not reply[0][1]:
+    def _read_group(self, group: str, streams: list[str], block_s: float) -> dict[str, Entry]:
+        block = max(1, int(block_s * 1000)) if block_s > 0 else None
+        reply = self.client.xreadgroup(group, group, dict.fromkeys(streams, ">"), count=1, block=block)
+        return {name.decode(): Entry(parse_id(got[0][0]), got[0][1] or {}) for name, got in reply or []}
+
+    def peek_pending(self, stream: str, group: str) -> tuple[Entry, int] | None:
+        """The oldest entry delivered and never acknowledged, and how often work on it began; None if there is none.
+
+        The number is kept by Redis as its delivery count, so it survives the death of workers. Looking does not
+        raise it: an entry that merely waited for another, or through an outage, is not suspected of anything.
+        """
+        pending = self.client.xpending_range(stream, group, "-", "+", 1)
+        if not pending:
             return None
-        entry_id, fields = reply[0][1][0]
-        return Entry(parse_id(entry_id), fields or {})
+        entry_id, attempts = pending[0]["message_id"], int(pending[0]["times_delivered"])
+        found = self.client.xrange(stream, min=entry_id, max=entry_id)
+        return Entry(parse_id(entry_id), found[0][1] if found else {}), attempts
 
-    def deliveries(self, stream: str, group: str, entry: Entry) -> int:
-        """How often Redis has handed this pending entry out; survives the death of workers."""
-        found = self.client.xpending_range(stream, group, entry.id_text, entry.id_text, 1)
-        return int(found[0]["times_delivered"]) if found else 0
+    def count_attempt(self, stream: str, group: str, entry: Entry, attempts: int) -> None:
+        """Note before the work that this is attempt number `attempts`; the first is noted by the delivery itself."""
+        self.client.xclaim(stream, group, group, 0, [entry.id_text], retrycount=attempts, justid=True)
 
     def alerts_after(self, last: str, block_s: float = 0.0) -> tuple[str, list[dict]]:
         """Alerts behind the entry `last` ('0' for all, '$' for new ones only), and the entry to go on from."""
@@ -201,7 +166,7 @@ class Bus:
         while replies is None:
             replies = self._if_ours(lease, queue)
         for reply in replies:
-            if isinstance(reply, redis.ResponseError) and "equal or smaller" not in str(reply):
+            if isinstance(reply, redis.ResponseError) and not any(text in str(reply) for text in ALREADY_DONE):
                 raise reply
         return int(replies[-1]) if watch_length_of is not None else 0
 
@@ -219,6 +184,11 @@ class Bus:
                 return pipe.execute(raise_on_error=False)
             except redis.WatchError:
                 return None
+            except redis.exceptions.ExecAbortError as error:
+                # Memory ran out between the last command and EXEC.
+                if "OOM" in str(error):
+                    raise redis.OutOfMemoryError(str(error)) from error
+                raise
 
     def trim_acknowledged(self, stream: str) -> int:
         """Delete what every group of the stream has acknowledged; returns the entries left."""
@@ -245,7 +215,9 @@ class Bus:
     def bury(self, stage: str, camera: str, entry: Entry, reason_: str, attempts: int) -> None:
         """Note in `oddwatch:dead` what could not be processed: its headers, never its pixels."""
         headers = {
-            k.decode(): v.decode(errors="replace") for k, v in entry.fields.items() if len(v) < 500 and k != b"thumb"
+            k.decode(): v.decode(errors="replace")[:500]
+            for k, v in entry.fields.items()
+            if k != b"thumb" and k + b":array" not in entry.fields
         }
         note = {"stage": stage, "camera": camera, "id": entry.id_text, "reason": reason_, "attempts": str(attempts)}
         self.client.xadd(self.keys.dead, note | {"headers": json.dumps(headers)}, maxlen=10_000, approximate=True)

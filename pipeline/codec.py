@@ -65,15 +65,24 @@ def decode(raw: Mapping[bytes, bytes]) -> Message:
             elif name == "prior":
                 values[name] = Prior(**json.loads(raw[b"prior"])) if b"prior" in raw else None
             elif (key := name.encode()) in raw:
-                text = raw[key].decode()
-                values[name] = text if f.type == "str" else json.loads(text)
+                values[name] = _value(raw[key].decode(), str(f.type))
         if values.get("grid") is not None:
             values["grid"] = tuple(values["grid"])  # type: ignore[arg-type]
         return cls(**values)
     except ValueError:
         raise
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"not an Oddwatch message: {type(error).__name__} {error}") from error
+
+
+def _value(text: str, wanted: str) -> object:
+    """A field that is not an array. `wanted` is its annotation in `messages`."""
+    if wanted == "str":
+        return text
+    value = json.loads(text)
+    if type(value) is not {"int": int, "bool": bool}.get(wanted, type(value)):
+        raise ValueError(f"expected {wanted}, got {text[:40]!r}")
+    return value
 
 
 def encode_state(state: State) -> dict[str, bytes | str]:

@@ -27,24 +27,24 @@ class Section(BaseModel):
 class RedisSettings(Section):
     url: str | None = None
     """Address: redis://, rediss://, unix:// or redis+sentinel://; default $REDIS_URL, else embedded."""
-    prefix: str = Field("oddwatch", pattern=r"^[A-Za-z0-9_.-]+$")
+    prefix: str = Field(default="oddwatch", pattern=r"^[A-Za-z0-9_.-]+$")
     """First part of every key."""
-    stream_mb: float = Field(32, gt=0)
+    stream_mb: float = Field(default=32, gt=0)
     """MiB that one stream of one camera may hold."""
-    memory_mb: int | None = Field(None, ge=64)
+    memory_mb: int | None = Field(default=None, ge=64)
     """MiB of the embedded server; default a quarter of this machine."""
 
 
 class DecodeConfig(Section):
-    height: int | None = Field(None, ge=16, le=2160)
+    height: int | None = Field(default=None, ge=16, le=2160)
     """Analysis height in pixels; default: what the extractors want."""
-    snippet_frames: int = Field(16, ge=1, le=256)
+    snippet_frames: int = Field(default=16, ge=1, le=256)
     """Kept frames in a snippet."""
-    fps: float | None = Field(None, gt=0)
+    fps: float | None = Field(default=None, gt=0)
     """Keep at most this many frames per second; default all."""
-    open_timeout_s: float = Field(10, gt=0)
+    open_timeout_s: float = Field(default=10, gt=0)
     """Seconds to wait for a camera to open."""
-    read_timeout_s: float = Field(20, gt=0)
+    read_timeout_s: float = Field(default=20, gt=0)
     """Seconds without a packet before a camera counts as dead."""
     transport: Literal["tcp", "udp"] = "tcp"
     """RTSP transport."""
@@ -73,31 +73,31 @@ class CameraConfig(Section):
 
 
 class WorkersConfig(Section):
-    features: int = Field(1, ge=1, le=64)
+    features: int = Field(default=1, ge=1, le=64)
     """Feature workers on this host."""
-    temporal: int = Field(1, ge=1, le=64)
+    temporal: int = Field(default=1, ge=1, le=64)
     """Temporal-model workers on this host."""
-    alerting: int = Field(1, ge=1, le=64)
+    alerting: int = Field(default=1, ge=1, le=64)
     """Alerting workers on this host."""
-    decode_files: int | None = Field(None, ge=1)
+    decode_files: int | None = Field(default=None, ge=1)
     """Files decoded at once on this host; default one per core."""
     device: str = "auto"
     """One of auto, cpu, cuda or cuda:N, for features and temporal models."""
 
 
 class RuntimeConfig(Section):
-    lease_s: float = Field(8, ge=1)
+    lease_s: float = Field(default=8, ge=1)
     """Seconds after which a silent worker's cameras go to another."""
-    max_deliveries: int = Field(5, ge=1)
+    max_deliveries: int = Field(default=5, ge=1)
     """Attempts at one message before it is buried in dead letters."""
-    join_wait_s: float = Field(5, gt=0)
+    join_wait_s: float = Field(default=5, gt=0)
     """Seconds a live camera waits for a slower model before going on without."""
 
 
 class OutputConfig(Section):
     folder: Path | None = None
     """`run` writes alerts.jsonl and snapshots/ here; default nowhere."""
-    metrics_port: int | None = Field(None, ge=1, le=65535)
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
     """`run` serves Prometheus /metrics and /healthz here."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged to stderr."""
@@ -158,12 +158,15 @@ def load_config(path: Path | None, environ: Mapping[str, str] = os.environ) -> C
         data = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from error
+        raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: it holds a character that is not allowed") from error
+    _refuse_repeats(path, node)
     if data is None:
         return Config()
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: must be a mapping of sections ({', '.join(Config.model_fields)})")
-    data = _substitute(data, environ, path)
+    data = _substitute(data, environ, path, node, [])
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
@@ -175,21 +178,41 @@ def load_config(path: Path | None, environ: Mapping[str, str] = os.environ) -> C
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
-def _substitute(value: Any, environ: Mapping[str, str], path: Path) -> Any:
+def _substitute(value: Any, environ: Mapping[str, str], path: Path, node: yaml.Node | None, loc: list[str]) -> Any:
     if isinstance(value, dict):
-        return {k: _substitute(v, environ, path) for k, v in value.items()}
+        return {k: _substitute(v, environ, path, node, [*loc, str(k)]) for k, v in value.items()}
     if isinstance(value, list):
-        return [_substitute(v, environ, path) for v in value]
+        return [_substitute(v, environ, path, node, loc) for v in value]
     if not isinstance(value, str):
         return value
 
     def replace(match: re.Match[str]) -> str:
         found = environ.get(match[1], match[2])
         if found is None:
-            raise ConfigError(f"{path}: ${{{match[1]}}} is not set; export it, or write ${{{match[1]}:-default}}")
+            raise ConfigError(
+                f"{path}:{_line_of(node, loc)}: {'.'.join(loc)}: ${{{match[1]}}} is not set; "
+                f"export it, or write ${{{match[1]}:-default}}"
+            )
         return found
 
     return _VARIABLE.sub(replace, value)
+
+
+def _refuse_repeats(path: Path, node: yaml.Node | None) -> None:
+    """YAML lets the last of two equal keys win; here one of them is a mistake."""
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    first = seen[key.value]
+                    raise ConfigError(f"{path}:{line}: {key.value}: is also on line {first}; remove one of them")
+                seen[key.value] = line
+            _refuse_repeats(path, value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_repeats(path, value)
 
 
 def _resolve_paths(config: Config, folder: Path) -> Config:

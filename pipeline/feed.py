@@ -9,8 +9,9 @@ from typing import Any
 
 import redis
 
-from pipeline.bus import Bus
+from pipeline.bus import OUTAGE, Bus
 from pipeline.codec import as_array, encode_state
+from pipeline.errors import LeaseLost
 from pipeline.messages import Message
 from pipeline.spec import CameraSpec
 
@@ -35,6 +36,7 @@ class Feed:
         self._health = keys.health(spec.camera)
         self._free = 0
         """Entries that certainly still fit (archives)."""
+        self._trouble = ""
 
     def publish(self, message: Message, state: dict[str, int], health: dict[str, str] | None = None) -> None:
         """Write one message with the state to continue from. Blocks while an archive's readers are behind.
@@ -58,36 +60,41 @@ class Feed:
                 )
                 self._free = bound.entries - length
                 return
-            except redis.OutOfMemoryError:
-                log.debug("%s: Redis is full; waiting", self.spec.camera)
-            except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-                if wait_s == 0.05:
-                    log.warning("%s: Redis does not answer (%s); waiting for it", self.spec.camera, error)
+            except (redis.RedisError, *OUTAGE) as error:
+                self._say(error)
             time.sleep(wait_s)
             wait_s = min(2.0, wait_s * 2)
 
     def remember(self, state: dict[str, int]) -> None:
-        """Save state without a message."""
-        self.bus.client.hset(self.state_key, mapping=encode_state({k: as_array(v) for k, v in state.items()}))
+        """Save state without a message. Raises LeaseLost."""
+        values = encode_state({k: as_array(v) for k, v in state.items()})
+        self.bus.settle(self._lease, also=lambda pipe: pipe.hset(self.state_key, mapping=values))
 
     def note(self, **health: str) -> None:
-        """Update the camera's health, if Redis answers."""
+        """Update the camera's health, if Redis answers and the camera is still ours."""
         try:
-            self.bus.client.hset(self._health, mapping=health)
-        except (redis.RedisError, OSError):
-            log.debug("%s: health not noted", self.spec.camera)
+            self.bus.settle(self._lease, also=lambda pipe: pipe.hset(self._health, mapping=health))
+        except (redis.RedisError, LeaseLost, *OUTAGE) as error:
+            log.debug("%s: health not noted: %s", self.spec.camera, error)
+
+    def _say(self, error: BaseException) -> None:
+        """Once for each kind of trouble: whatever it is (away, full, read-only, loading), waiting is what helps."""
+        if isinstance(error, redis.OutOfMemoryError):
+            log.debug("%s: Redis is full; waiting", self.spec.camera)
+        elif type(error).__name__ != self._trouble:
+            self._trouble = type(error).__name__
+            log.warning("%s: Redis cannot take the next snippet (%s); waiting", self.spec.camera, error)
 
     def _wait_for_room(self, entries: int) -> None:
         while not self.spec.live and self._free <= 0:
             self.beat()
             try:
                 self._free = entries - self.bus.trim_acknowledged(self.stream)
-            except (redis.ConnectionError, redis.TimeoutError, OSError):
+            except (redis.RedisError, *OUTAGE) as error:
+                if "no such key" in str(error):
+                    return
+                self._say(error)
                 time.sleep(0.5)
                 continue
-            except redis.ResponseError as error:
-                if "no such key" not in str(error):
-                    raise
-                return
             if self._free <= 0:
                 time.sleep(FULL_POLL_S)

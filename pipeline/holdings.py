@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 
 from pipeline.bus import Bus
-from pipeline.lease import Leases, fair_share
-from pipeline.registry import Registry
+from pipeline.lease import Leases, Peers, fair_share
+from pipeline.registry import Registry, is_registered
 from pipeline.spec import CameraSpec
 
 log = logging.getLogger(__name__)
@@ -15,11 +15,16 @@ log = logging.getLogger(__name__)
 Key = tuple[str, str]
 """(camera, stage with its variant), as in ('front', 'features:motion')."""
 POLL_S = 0.2
-"""How often the registry and the leases are looked at."""
+"""How often the registry is looked at."""
 
 
 class Holdings:
-    """The leases of one worker as a set that changes only in `turn`."""
+    """The leases of one worker as a set that changes only in `turn`.
+
+    Everybody takes what is free up to the largest fair share, and gives up lanes only for a worker that says it is
+    hungry. What stays free although all have their share (a worker that cannot do the work counts as one) is taken
+    by whoever can. So every lane is held in the end, and none moves without need.
+    """
 
     def __init__(self, bus: Bus, leases: Leases, may_take: Callable[[CameraSpec, str], bool]) -> None:
         """`may_take` is asked before a lease is taken: can this worker do that work now?"""
@@ -29,7 +34,10 @@ class Holdings:
         self._registry = Registry(bus.client, bus.keys)
         self._next_turn_s = 0.0
         self._next_renewal_s = 0.0
-        self._live_workers = 1
+        self._next_taking_s = 0.0
+        self._peers = Peers()
+        self._hungry = 0
+        self._seen_free: set[Key] = set()
         self.error = ""
         """Shown in the heartbeat: why this worker cannot take what there is."""
         self.held: dict[Key, CameraSpec] = {}
@@ -39,36 +47,80 @@ class Holdings:
         if now_s < self._next_turn_s:
             return False
         self._next_turn_s = now_s + POLL_S
-        changed = self._registry.refresh()
-        if now_s >= self._next_renewal_s:
+        before = dict(self.held)
+        self._registry.refresh()
+        wanted = self.wanted()
+        for key in [k for k, spec in self.held.items() if wanted.get(k) != spec]:
+            self.let_go(key)
+        renewal = now_s >= self._next_renewal_s
+        if renewal:
             self._next_renewal_s = now_s + self._leases.lease_ms / 4000
-            for lost in self._leases.renew(self.held):
-                log.warning("lost the lease of %s %s", *lost)
-                del self.held[lost]
-                changed = True
-            self._live_workers = self._leases.beat(self._bus.now_ms(), len(self.held), self.error)
-        return self._rebalance() or changed
+            self._lose(self.renew())
+        least, most = fair_share(len(wanted), self._peers.workers)
+        if renewal and self._give_up(least):
+            self._next_taking_s = now_s + self._leases.lease_ms / 4000  # the hungry come first
+        if now_s >= self._next_taking_s:
+            self._take(wanted, most)
+            if renewal:
+                self._take_orphans(wanted)
+        hungry = self._lacks(wanted, least)
+        if hungry != self._hungry:
+            self._hungry = hungry
+            self._next_renewal_s = 0.0  # tell the others soon
+        return self.held != before
+
+    def renew(self) -> list[Key]:
+        """Keep the leases and tell the others; returns what was lost. The only part that another thread may call."""
+        held = list(self.held)
+        lost = self._leases.renew(held)
+        self._peers = self._leases.beat(self._bus.now_ms(), len(held), self._hungry, self.error)
+        return lost
 
     def wanted(self) -> dict[Key, CameraSpec]:
         """All there is to do in this worker's stage."""
         stage = self._leases.stage
         return {(camera, s): spec for camera, spec in self._registry.specs.items() for s in spec.stages(stage)}
 
-    def _rebalance(self) -> bool:
-        wanted = self.wanted()
-        share = fair_share(len(wanted), self._live_workers)
-        keep = [key for key, spec in self.held.items() if wanted.get(key) == spec][:share]
-        surplus = [key for key in self.held if key not in keep]
-        for key in surplus:
+    def _lose(self, lost: list[Key]) -> None:
+        for key in lost:
+            log.warning("lost the lease of %s %s", *key)
+            self.held.pop(key, None)
+
+    def _give_up(self, least: int) -> bool:
+        """Let go of what hungry workers lack, down to the least fair share."""
+        count = min(self._peers.hungry, len(self.held) - least)
+        for key in list(self.held)[len(self.held) - max(0, count) :]:
             self.let_go(key)
-        taken = False
+        return count > 0
+
+    def _take(self, wanted: dict[Key, CameraSpec], most: int) -> None:
         for key, spec in wanted.items():
-            if len(self.held) >= share:
+            if len(self.held) >= most:
                 break
-            if key not in self.held and self._may_take(spec, key[1]) and self._leases.acquire(*key):
-                self.held[key] = spec
-                taken = True
-        return taken or bool(surplus)
+            self._try(key, spec)
+
+    def _take_orphans(self, wanted: dict[Key, CameraSpec]) -> None:
+        """Beyond the share: what was free at the last look already, and still is."""
+        free = set(self._leases.free(key for key in wanted if key not in self.held))
+        for key in [k for k in wanted if k in free & self._seen_free]:
+            self._try(key, wanted[key])
+        self._seen_free = free
+
+    def _try(self, key: Key, spec: CameraSpec) -> None:
+        if key in self.held or not self._may_take(spec, key[1]) or not self._leases.acquire(*key):
+            return
+        # Asked with the lease in hand: whoever removes the camera from now on removes the lease as well.
+        if is_registered(self._bus.client, self._bus.keys, spec.camera):
+            self.held[key] = spec
+        else:
+            self._leases.release(*key)
+
+    def _lacks(self, wanted: dict[Key, CameraSpec], least: int) -> int:
+        lacking = least - len(self.held)
+        if lacking <= 0:
+            return 0
+        able = sum(self._may_take(spec, key[1]) for key, spec in wanted.items() if key not in self.held)
+        return min(lacking, able)
 
     def let_go(self, key: Key) -> None:
         """Give a lease back."""
@@ -81,7 +133,8 @@ class Holdings:
         Leases that are still ours are found again by `acquire`.
         """
         self.held.clear()
-        self._next_turn_s = self._next_renewal_s = 0.0
+        self._seen_free.clear()
+        self._next_turn_s = self._next_renewal_s = self._next_taking_s = 0.0
 
     def close(self) -> None:
         """Give everything back and leave the list of workers."""

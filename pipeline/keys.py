@@ -44,6 +44,11 @@ class Keys:
         return f"{self.prefix}:alerts"
 
     @property
+    def forwarded(self) -> str:
+        """Cluster only. Hash: camera -> the last of its alerts in `alerts`, on whose node the braces put it."""
+        return f"{self.prefix}:forwarded:{{{self.alerts}}}"
+
+    @property
     def dead(self) -> str:
         return f"{self.prefix}:dead"
 
@@ -59,7 +64,7 @@ class Keys:
 
     @property
     def cameras_version(self) -> str:
-        """Counter, raised at each change of `cameras`."""
+        """A new random value at each change of `cameras`."""
         return f"{self.prefix}:cameras:version"
 
     @property

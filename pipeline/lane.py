@@ -21,6 +21,7 @@ class Head:
     message: Message
     since_s: float
     attempts: int = 1
+    """How often work on it began, this time included."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,13 +46,18 @@ class Lane:
     retry_at_s: float = 0.0
     failures: int = 0
     last_error: str = ""
+    next_look_s: float = 0.0
+    """When a lane without news looks for entries that a former holder was given after it had lost the lease."""
     blocked: bool = False
     """The output is full of what its readers have not yet acknowledged (archives only)."""
     bound: int = 4096
 
     @classmethod
     def open(cls, bus: Bus, spec: CameraSpec, stage: str, token: str) -> Lane:
-        """A lane with its state as last saved. Creates the streams and groups it touches."""
+        """A lane with its state as last saved. Creates the camera's streams and groups where an operator lost them.
+
+        Raises LeaseLost: a camera that was removed just now must not get its streams back.
+        """
         keys, camera = bus.keys, spec.camera
         lane = cls(
             spec=spec,
@@ -62,7 +68,7 @@ class Lane:
             state_key=keys.state(camera, stage),
             work_key=work_key(spec, stage),
         )
-        spec.ensure_streams(bus)
+        bus.settle(lane.lease, also=lambda pipe: spec.queue_groups(pipe, keys))
         lane.reload(bus)
         return lane
 
@@ -92,6 +98,10 @@ class Lane:
             return False
         self.heads[stream] = Head(entry, message, now_s, attempts)
         return True
+
+    def look_again(self) -> None:
+        """Read what is pending before anything new; what is at hand stays."""
+        self.recovering = set(self.inputs) - set(self.heads)
 
     def wants(self, now_s: float) -> list[str]:
         """Streams to read a new entry from now."""

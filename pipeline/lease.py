@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import socket
 from collections.abc import Iterable
@@ -31,6 +30,8 @@ class Heartbeat:
     started_ms: int
     lanes: int
     """Cameras it holds."""
+    hungry: int = 0
+    """Cameras it lacks to a fair share and could take."""
     error: str = ""
 
     @classmethod
@@ -43,9 +44,20 @@ def heartbeats(client: Any, keys: Keys) -> list[Heartbeat]:
     return sorted((Heartbeat.decode(v) for v in client.hgetall(keys.workers).values()), key=lambda h: h.name)
 
 
-def fair_share(lanes: int, workers: int) -> int:
-    """Lanes one of `workers` may hold, so that all lanes find a place."""
-    return math.ceil(lanes / max(1, workers))
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The live workers of a stage, as one of them sees the others."""
+
+    workers: int = 1
+    """This one included."""
+    hungry: int = 0
+    """Lanes that others lack to a fair share and could take."""
+
+
+def fair_share(lanes: int, workers: int) -> tuple[int, int]:
+    """The least and the most lanes of one of `workers` when all lanes are spread evenly."""
+    workers = max(1, workers)
+    return lanes // workers, -(-lanes // workers)
 
 
 class Leases:
@@ -61,40 +73,48 @@ class Leases:
         self._started_ms = 0
 
     def acquire(self, camera: str, stage: str) -> bool:
-        """Take the lease if nobody else holds it."""
+        """Take the lease if nobody else holds it; one that is ours already is prolonged."""
         key = self._keys.lease(camera, stage)
         if self._client.set(key, self.token, nx=True, px=self.lease_ms):
             return True
-        holder = self._client.get(key)
-        return holder is not None and holder.decode() == self.token
+        return bool(self._client.eval(_RENEW, 1, key, self.token, self.lease_ms))
+
+    def free(self, lanes: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Those of the (camera, stage) that nobody holds now."""
+        lanes = list(lanes)
+        with self._client.pipeline(transaction=False) as pipe:
+            for lane in lanes:
+                pipe.exists(self._keys.lease(*lane))
+            return [lane for lane, is_held in zip(lanes, pipe.execute(), strict=True) if not is_held]
 
     def renew(self, held: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """Prolong leases; returns those (camera, stage) that are no longer ours."""
         held = list(held)
-        if not held:
-            return []
         with self._client.pipeline(transaction=False) as pipe:
-            for camera, stage in held:
-                pipe.eval(_RENEW, 1, self._keys.lease(camera, stage), self.token, self.lease_ms)
-            return [pair for pair, ours in zip(held, pipe.execute(), strict=True) if not ours]
+            for lane in held:
+                pipe.eval(_RENEW, 1, self._keys.lease(*lane), self.token, self.lease_ms)
+            return [lane for lane, ours in zip(held, pipe.execute(), strict=True) if not ours]
 
     def release(self, camera: str, stage: str) -> None:
         """Give the lease back, if it is still ours."""
         release(self._client, self._keys, camera, stage, self.token)
 
-    def beat(self, now_ms: int, lanes: int, error: str = "") -> int:
-        """Say that this worker lives; returns how many live workers its stage has. Clears away the long dead."""
+    def beat(self, now_ms: int, lanes: int, hungry: int = 0, error: str = "") -> Peers:
+        """Say that this worker lives; returns what the others say. Clears away the long dead."""
         self._started_ms = self._started_ms or now_ms
         mine = Heartbeat(
             name=self.name, stage=self.stage, token=self.token, host=socket.gethostname(), pid=os.getpid(),
-            beat_ms=now_ms, started_ms=self._started_ms, lanes=lanes, error=error,
+            beat_ms=now_ms, started_ms=self._started_ms, lanes=lanes, hungry=hungry, error=error,
         )  # fmt: skip
         self._client.hset(self._keys.workers, self.name, json.dumps(asdict(mine)))
-        others = heartbeats(self._client, self._keys)
-        for other in others:
+        everybody = heartbeats(self._client, self._keys)
+        for other in everybody:
             if now_ms - other.beat_ms > 10 * self.lease_ms:
                 self._client.hdel(self._keys.workers, other.name)
-        return sum(h.stage == self.stage and now_ms - h.beat_ms < self.lease_ms for h in others)
+        peers = [
+            h for h in everybody if h.stage == self.stage and h.name != self.name and now_ms - h.beat_ms < self.lease_ms
+        ]
+        return Peers(1 + len(peers), sum(h.hungry for h in peers))
 
     def leave(self) -> None:
         """Say that this worker has gone."""

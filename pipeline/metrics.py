@@ -47,7 +47,9 @@ class StatusCollector:
                 length.add_metric([name, kind], stream["length"])
                 for group, state in stream["groups"].items():
                     lag.add_metric([name, kind, group], state["lag"] or 0)
-        workers = GaugeMetricFamily("oddwatch_worker_silent_seconds", "Since the last heartbeat", labels=["worker", "stage"])
+        workers = GaugeMetricFamily(
+            "oddwatch_worker_silent_seconds", "Since the last heartbeat", labels=["worker", "stage"]
+        )
         for worker in status["workers"]:
             workers.add_metric([worker["name"], worker["stage"]], worker["silent_s"])
         yield from (decoded, scored, gaps, online, last, length, lag, workers)
@@ -87,7 +89,9 @@ def serve_metrics(port: int, read: StatusOf) -> ThreadingHTTPServer:
     try:
         server = ThreadingHTTPServer(("", port), Handler)
     except OSError as error:
-        raise OddwatchError(f"port {port}: cannot serve metrics ({error.strerror}); change output.metrics_port") from error
+        raise OddwatchError(
+            f"port {port}: cannot serve metrics ({error.strerror}); change output.metrics_port"
+        ) from error
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server
 

@@ -6,6 +6,7 @@ import ctypes
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -19,7 +20,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(parent_pid: int, signum: int = signal.SIGKILL) -> None:
-    """Have the kernel send `signum` to this process when its parent ends, however it ends (Linux; elsewhere nothing)."""
+    """Have the kernel send `signum` to this process when its parent ends, however it ends (on Linux only)."""
     try:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signum)
     except (OSError, AttributeError):
@@ -61,10 +62,15 @@ def running_servers() -> list[str]:
     found = []
     for folder in sorted(Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*")):
         pid = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
-        socket = folder / "redis.sock"
-        if pid.isdigit() and Path(f"/proc/{pid}").exists() and os.access(socket, os.W_OK):
-            found.append(f"unix://{socket}")
+        path = folder / "redis.sock"
+        if pid.isdigit() and Path(f"/proc/{pid}").exists() and os.access(path, os.W_OK):
+            found.append(f"unix://{path}")
     return found
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 class EmbeddedServer:
@@ -92,7 +98,8 @@ class EmbeddedServer:
             "daemonize": "no",
             "logfile": str(self._log),
         }
-        command = [binary or _binary(), *(part for key, value in options.items() for part in (f"--{key}", value))]
+        self.binary = binary or _binary()
+        command = [self.binary, *(part for key, value in options.items() for part in (f"--{key}", value))]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             preexec_fn=partial(die_with_parent, os.getpid()),
@@ -111,7 +118,7 @@ class EmbeddedServer:
     def _wait_until_up(self, limit_s: float = 10) -> None:
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline and self._process.poll() is None:
-            if self._socket.exists():
+            if _answers(self._socket):
                 return
             time.sleep(0.005)
         said = self._log.read_text(errors="replace")[-300:] if self._log.exists() else ""

@@ -11,6 +11,8 @@ from pipeline.bus import Bus
 from stages.atomic import cannot_write, write_whole
 
 GROUP = "jsonl"
+TAIL_BYTES = 65536
+"""More than a line."""
 
 
 class JsonLines:
@@ -28,6 +30,7 @@ class JsonLines:
         bus.ensure_groups(bus.keys.alerts, [GROUP])
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            _cut_torn_line(self._path)
             self._file = self._path.open("a", encoding="utf-8")
             self._last = _last_entry(self._path)
         except OSError as error:
@@ -63,11 +66,24 @@ class JsonLines:
         self._file.close()
 
 
+def _cut_torn_line(path: Path) -> None:
+    """Drop a last line that a crash or a full disk left unfinished; its alert is still in Redis."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - TAIL_BYTES))
+        tail = file.read()
+        whole = tail.rfind(b"\n") + 1
+        if whole or len(tail) == end:
+            file.truncate(end - len(tail) + whole)
+
+
 def _last_entry(path: Path) -> set[str]:
     """The stream id in the file's last line."""
     with path.open("rb") as file:
         file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - 16384))
+        file.seek(max(0, file.tell() - TAIL_BYTES))
         lines = file.read().splitlines()
     try:
         return {json.loads(lines[-1])["entry"]} if lines else set()

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.bus import Bound, Bus
 from pipeline.config import Config, DecodeConfig, ModelConfig, settings_hash
+from pipeline.keys import Keys
 from pipeline.messages import Features, Fused, Message, Scores, Snippet
 from stages.alerting.settings import AlertSettings
 
@@ -101,6 +102,12 @@ class CameraSpec(BaseModel):
         """Create all streams and groups of this camera."""
         for kind in self.all_streams():
             bus.ensure_groups(bus.keys.stream(self.camera, kind), self.groups(kind))
+
+    def queue_groups(self, pipe: Any, keys: Keys) -> None:
+        """The same as commands of a transaction; groups that exist answer BUSYGROUP."""
+        for kind in self.all_streams():
+            for group in self.groups(kind):
+                pipe.xgroup_create(keys.stream(self.camera, kind), group, id="0", mkstream=True)
 
 
 def payload_bytes(message: Message) -> int:

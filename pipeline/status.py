@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import redis
+
 from pipeline.bus import Bus
 from pipeline.lease import heartbeats
 from pipeline.registry import Registry
@@ -35,8 +37,15 @@ def read_status(bus: Bus) -> dict:
 
 
 def _memory(bus: Bus) -> int:
-    info = bus.client.info("memory")
-    return int(info.get("used_memory", 0)) if "used_memory" in info else 0
+    """Bytes that Redis uses (in a Cluster: all its primaries); 0 where the login may not ask."""
+    try:
+        if not bus.is_cluster:
+            return int(bus.client.info("memory")["used_memory"])
+        by_node = bus.client.info("memory", target_nodes=bus.client.PRIMARIES)
+    except redis.exceptions.NoPermissionError:
+        return 0
+    nodes = [by_node] if "used_memory" in by_node else by_node.values()
+    return sum(int(node["used_memory"]) for node in nodes)
 
 
 def _camera(bus: Bus, spec: CameraSpec) -> dict:
@@ -52,10 +61,14 @@ def _camera(bus: Bus, spec: CameraSpec) -> dict:
 
 def _stream(bus: Bus, spec: CameraSpec, kind: str) -> dict:
     name = bus.keys.stream(spec.camera, kind)
-    if not bus.client.exists(name):
-        return {"length": 0, "groups": {}}
     groups: dict[str, Any] = {}
-    for group in bus.client.xinfo_groups(name):
+    try:
+        found = bus.client.xinfo_groups(name)
+    except redis.ResponseError as error:
+        if "no such key" not in str(error):
+            raise
+        return {"length": 0, "groups": {}}
+    for group in found:
         groups[group["name"].decode()] = {"pending": group["pending"], "lag": group.get("lag")}
     return {"length": bus.client.xlen(name), "groups": groups}
 

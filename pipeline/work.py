@@ -71,8 +71,10 @@ class TransformWork:
 
 
 def give_up(work: Work, turn: Turn, state: State, why: str) -> Result:
-    """What to publish in place of messages that no attempt could process: a gap."""
+    """What to publish in place of messages that no attempt could process: a gap, or what says that frames end."""
     message = next(iter(turn.values()))
+    if isinstance(message, Gap | End):
+        return work.run([(turn, state)])[0]
     header = {k: v for k, v in message.header().items() if k not in ("picked", "thumb")}
     gap = Gap(**header, cause="failed", detail=why[:200])
     return work.run([({kind: gap for kind in turn}, state)])[0]

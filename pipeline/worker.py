@@ -8,13 +8,16 @@ from collections.abc import Callable
 
 import redis
 
-from pipeline.bus import Bus, Entry, parse_id
-from pipeline.errors import LeaseLost, OddwatchError
+from pipeline.bus import OUTAGE, Bus, Entry, Id, parse_id
+from pipeline.errors import LeaseLost
+from pipeline.forward import forward
 from pipeline.holdings import POLL_S, Holdings
+from pipeline.keeper import Keeper
 from pipeline.lane import Head, Lane, work_key
 from pipeline.lease import Leases
 from pipeline.spec import CameraSpec
 from pipeline.work import Result, Turn, Work, give_up
+from pipeline.workshop import WorkFor, Workshop
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +25,10 @@ FULL_POLL_S = 0.01
 """How soon a full output is looked at again."""
 MAX_BATCH = 16
 """Messages given to a stage at once; bounds memory."""
-
-WorkFor = Callable[[CameraSpec, str], Work]
+STRANDED_LOOK_S = 2.0
+"""How often a lane without news is looked at for entries that were given to somebody who must not settle them."""
+FORWARD_EVERY_S = 0.5
+"""How often a Cluster's alerting worker copies alerts to the stream of all cameras."""
 
 
 class Worker:
@@ -43,19 +48,22 @@ class Worker:
     ) -> None:
         self._bus = bus
         self._leases = leases
-        self._work_for = work_for
+        self._workshop = Workshop(work_for)
         self._clock = clock
         self._sleep = sleep
         self._holdings = Holdings(bus, leases, self._can_work)
         self._lanes: dict[tuple[str, str], Lane] = {}
-        self._work: dict[str, Work] = {}
         self._outages = 0
+        self._refusal = ""
+        self._next_forward_s = 0.0
         self.stopping = False
 
     def run(self) -> None:
         """Turn until stopped; then give the leases back."""
-        while not self.stopping:
-            self.turn()
+        with Keeper(self._holdings.renew, self._leases.lease_ms / 4000) as keeper:
+            while not self.stopping:
+                keeper.alive()
+                self.turn()
         self.close()
 
     def stop(self) -> None:
@@ -66,9 +74,9 @@ class Worker:
         try:
             self._upkeep()
             settled = self._recover() + self._advance()
-            self._outages = 0
+            self._outages, self._refusal = 0, ""
             return settled
-        except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError, OSError) as error:
+        except OUTAGE as error:
             self._wait_out(error)
         except redis.ResponseError as error:
             self._after_refusal(error)
@@ -78,37 +86,39 @@ class Worker:
         """Release every lease and leave the list of workers."""
         try:
             self._holdings.close()
-        except (redis.RedisError, OSError) as error:
+        except (redis.RedisError, *OUTAGE) as error:
             log.warning("left without a word (%s); the leases run out by themselves", error)
         self._lanes.clear()
 
     # -- leases -------------------------------------------------------------------------------------------------
 
     def _upkeep(self) -> None:
-        if not self._holdings.turn(self._clock()):
-            return
+        now_s = self._clock()
+        if self._holdings.turn(now_s):
+            self._follow_holdings()
+        if self._bus.is_cluster and self._leases.stage == "alerting" and now_s >= self._next_forward_s:
+            self._next_forward_s = now_s + FORWARD_EVERY_S
+            for camera, _ in self._lanes:
+                forward(self._bus.client, self._bus.keys, camera)
+
+    def _follow_holdings(self) -> None:
         held = self._holdings.held
         for key in [k for k, lane in self._lanes.items() if held.get(k) != lane.spec]:
             del self._lanes[key]
-        for (camera, stage), spec in held.items():
-            if (camera, stage) not in self._lanes:
-                self._lanes[camera, stage] = Lane.open(self._bus, spec, stage, self._leases.token)
-        in_use = {work_key(spec, stage) for (_, stage), spec in self._holdings.wanted().items()}
-        self._work = {k: w for k, w in self._work.items() if k in in_use}
+        for key, spec in list(held.items()):
+            if key not in self._lanes:
+                try:
+                    self._lanes[key] = Lane.open(self._bus, spec, key[1], self._leases.token)
+                except LeaseLost:
+                    del held[key]
+        self._workshop.keep({work_key(spec, stage) for (_, stage), spec in self._holdings.wanted().items()})
+        self._holdings.error = self._workshop.error
 
     def _can_work(self, spec: CameraSpec, stage: str) -> bool:
-        """Build the stage before taking the lease: loading weights can take longer than a lease lasts."""
-        key = work_key(spec, stage)
-        if key not in self._work:
-            try:
-                self._work[key] = self._work_for(spec, stage)
-                self._holdings.error = ""
-            except OddwatchError as error:
-                if self._holdings.error != str(error):
-                    log.error("%s %s: %s", spec.camera, stage, error)
-                self._holdings.error = str(error)
-                return False
-        return True
+        """Build the stage before taking the lease."""
+        ready = self._workshop.ready(spec, stage, self._clock())
+        self._holdings.error = self._workshop.error
+        return ready
 
     # -- messages -----------------------------------------------------------------------------------------------
 
@@ -122,16 +132,22 @@ class Worker:
             if not lane.recovering or now_s < lane.retry_at_s:
                 continue
             for stream in sorted(lane.recovering - set(lane.heads)):
-                entry = self._bus.read_pending(stream, lane.stage)
-                if entry is None:
-                    lane.recovering.discard(stream)
-                elif entry.id <= lane.last or not entry.fields:
-                    self._bus.client.xack(stream, lane.stage, entry.id_text)
-                else:
-                    self._take(lane, stream, entry, self._bus.deliveries(stream, lane.stage, entry))
+                self._take_pending(lane, stream)
             if due := lane.due(now_s):
+                for stream, head in due.items():
+                    head.attempts += 1
+                    self._bus.count_attempt(stream, lane.stage, head.entry, head.attempts)
                 return self._process([(lane, due)])
         return 0
+
+    def _take_pending(self, lane: Lane, stream: str) -> None:
+        found = self._bus.peek_pending(stream, lane.stage)
+        if found is None:
+            lane.recovering.discard(stream)
+        elif found[0].id <= lane.last:
+            self._bus.client.xack(stream, lane.stage, found[0].id_text)
+        else:
+            self._take(lane, stream, *found)
 
     def _advance(self) -> int:
         """Read new entries of all lanes, and process what is complete, in batches over cameras."""
@@ -147,10 +163,11 @@ class Worker:
                 lane = readers[stream]
                 if entry.id <= lane.last:
                     self._bus.client.xack(stream, lane.stage, entry.id_text)
-                elif not lane.follows(entry) and self._older_pending(stream, lane, entry):
-                    lane.reload(self._bus)
+                elif not lane.follows(entry) and self._has_pending(stream, lane, entry.id):
+                    lane.look_again()
                 else:
                     self._take(lane, stream, entry)
+            self._look_for_stranded(readers)
         else:
             self._sleep(FULL_POLL_S if held else POLL_S / 4)
         now_s = self._clock()
@@ -166,10 +183,18 @@ class Worker:
                 self._bus.bury(lane.stage, lane.spec.camera, entry, lane.last_error, attempts)
             self._bus.client.xack(stream, lane.stage, entry.id_text)
 
-    def _older_pending(self, stream: str, lane: Lane, entry: Entry) -> bool:
-        """Whether an entry before this one was handed to a worker that stalled and lost its lease."""
+    def _look_for_stranded(self, readers: dict[str, Lane]) -> None:
+        """A holder that stalled may have been given an entry after its lease had gone to this worker."""
+        now_s = self._clock()
+        for stream, lane in readers.items():
+            if stream not in lane.heads and now_s >= lane.next_look_s:
+                lane.next_look_s = now_s + STRANDED_LOOK_S
+                if self._has_pending(stream, lane):
+                    lane.look_again()
+
+    def _has_pending(self, stream: str, lane: Lane, before: Id | None = None) -> bool:
         pending = self._bus.client.xpending(stream, lane.stage)
-        return bool(pending["pending"]) and parse_id(pending["min"]) < entry.id
+        return bool(pending["pending"]) and (before is None or parse_id(pending["min"]) < before)
 
     def _process(self, ready: list[tuple[Lane, dict[str, Head]]]) -> int:
         by_work: dict[str, list[tuple[Lane, dict[str, Head]]]] = {}
@@ -177,7 +202,7 @@ class Worker:
             by_work.setdefault(work_key(lane.spec, lane.stage), []).append((lane, due))
         settled = 0
         for key, items in by_work.items():
-            work = self._work[key]
+            work = self._workshop[key]
             for (lane, due), result in zip(items, self._try(work, items), strict=True):
                 if result is not None:
                     settled += self._settle(lane, due, result)
@@ -208,7 +233,13 @@ class Worker:
         entry = _first(due).entry
         log.error("%s %s: gave up on %s: %s", lane.spec.camera, lane.stage, entry.id_text, why)
         self._bus.bury(lane.stage, lane.spec.camera, entry, why, self._attempts(due) - 1)
-        return give_up(work, _turn(lane, due), lane.state, f"{lane.stage}: {why}")
+        turn, why = _turn(lane, due), f"{lane.stage}: {why}"
+        try:
+            return give_up(work, turn, lane.state, why)
+        except Exception as error:
+            # It is what the stage remembers that it cannot bear.
+            log.error("%s %s: forgets what it had learned: %s", lane.spec.camera, lane.stage, error)
+            return give_up(work, turn, {}, why)
 
     def _settle(self, lane: Lane, due: dict[str, Head], result: Result) -> int:
         entry = _first(due).entry
@@ -258,8 +289,10 @@ class Worker:
     def _after_refusal(self, error: redis.ResponseError) -> None:
         """A stream vanished under us (its file is done, or Redis was emptied), or a command is not allowed."""
         self._outages += 1
-        expected = any(word in str(error) for word in ("NOGROUP", "UNBLOCKED", "no such key"))
-        log.log(logging.DEBUG if expected and self._outages < 10 else logging.ERROR, "Redis refused: %s", error)
+        expected = any(word in str(error) for word in ("NOGROUP", "UNBLOCKED", "no such key")) and self._outages < 10
+        if not expected and str(error) != self._refusal:
+            self._refusal = str(error)
+            log.error("Redis refused: %s", error)
         self._lanes.clear()
         self._holdings.forget()
         self._sleep(min(5.0, 0.02 * 2 ** min(self._outages, 8)))

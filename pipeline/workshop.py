@@ -1,0 +1,60 @@
+"""Builds what a worker runs, once for all cameras that share it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from pipeline.errors import OddwatchError
+from pipeline.lane import work_key
+from pipeline.spec import CameraSpec
+from pipeline.work import Work
+
+log = logging.getLogger(__name__)
+
+AGAIN_S = 5.0
+"""How soon a stage that could not be built is tried again: its weights or checkpoint may come later."""
+
+WorkFor = Callable[[CameraSpec, str], Work]
+"""Builds the stage of a camera. Raises OddwatchError when something it needs is missing."""
+
+
+class Workshop:
+    """Stages by `work_key`, and why some could not be built."""
+
+    def __init__(self, work_for: WorkFor) -> None:
+        self._work_for = work_for
+        self._built: dict[str, Work] = {}
+        self._missing: dict[str, tuple[float, str]] = {}
+        """When to try again, and why."""
+
+    def __getitem__(self, key: str) -> Work:
+        return self._built[key]
+
+    @property
+    def error(self) -> str:
+        """One line about everything that could not be built; empty if all could."""
+        return "; ".join(sorted({why for _, why in self._missing.values()}))
+
+    def ready(self, spec: CameraSpec, stage: str, now_s: float) -> bool:
+        """Whether the stage is built; builds it now if it is not."""
+        key = work_key(spec, stage)
+        if key in self._built:
+            return True
+        again_s, before = self._missing.get(key, (now_s, ""))
+        if now_s < again_s:
+            return False
+        try:
+            self._built[key] = self._work_for(spec, stage)
+        except OddwatchError as error:
+            if str(error) != before:
+                log.error("%s %s: %s", spec.camera, stage, error)
+            self._missing[key] = (now_s + AGAIN_S, str(error))
+            return False
+        self._missing.pop(key, None)
+        return True
+
+    def keep(self, in_use: set[str]) -> None:
+        """Let go of what no camera needs any more."""
+        self._built = {k: w for k, w in self._built.items() if k in in_use}
+        self._missing = {k: w for k, w in self._missing.items() if k in in_use}
