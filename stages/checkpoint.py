@@ -37,11 +37,19 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(save(arrays, metadata))
+        part.write_bytes(_canonical(save(arrays, metadata)))
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise OddwatchError(f"{path}: cannot write the checkpoint ({error.strerror}); choose another --out") from error
+
+
+def _canonical(data: bytes) -> bytes:
+    """The same safetensors file with its JSON header sorted: the library writes metadata in a random order."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
 def load_checkpoint(path: Path, kind: str | None = None) -> Checkpoint:

@@ -131,3 +131,11 @@ def test_where_nothing_ever_moved_the_first_motion_is_odd():
 def test_dense_features_need_a_checkpoint():
     with pytest.raises(CheckpointError, match=r"learns from 'motion' features, got i3d@1.*oddwatch fit"):
         watch(model(), [features(0, np.zeros(8, np.float32), extractor="i3d@1")])
+
+
+def test_a_camera_whose_clock_stands_still_after_the_warm_up_is_still_scored(learnt):
+    own, state = model(), learnt[1]
+    for i in range(200):
+        f = motion(i, i)
+        [(scores, state)] = own.process([(replace(f, times_s=np.full(16, 64.0)), state)])
+    assert np.isfinite(scores[0].raw).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -50,7 +52,7 @@ def run(motion: Motion, pixels: np.ndarray, cuts: list[int]):
     """(frame, row, column) and values of all active cells, with the pictures cut into snippets at `cuts`."""
     state, cells, values = {}, [], []
     edges = [0, *cuts, len(pixels)]
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in pairwise(edges):
         [([features], state)] = motion.process([(snippet(pixels[a:b], a), state)])
         cells.append(features.cells + np.array([a, 0, 0]))
         values.append(features.values)

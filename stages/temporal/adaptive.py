@@ -62,7 +62,7 @@ class Adaptive:
             reference = UNKNOWN if clocks[-1] < novelty_warmup.PATIENCE_S else STILLNESS
         raw, trail = pool(maps, times_s, state)
         if "bank" in state:
-            learnt["recent"] = novelty_learn.recent_after(state["recent"], raw, int(learnt["snippets"]))
+            learnt |= novelty_learn.recent_after(state, raw)
         elif "bank" in learnt:
             del trail["map"]  # Evidence so far was that anything moved; it must not count against what is now known.
         scores = Scores(

@@ -14,8 +14,8 @@ STILL = -1.0
 """What a cell in which nothing moves adds: less than one with ordinary motion."""
 KNEE = 4.0
 """Deviations above which oddness grows by its logarithm: no one cell rules a frame, yet nothing saturates."""
-NEAR = 1.5
-"""Weight of the place among the coordinates: a grid height apart is as far as so many deviations in every value."""
+NEAR = 1.0
+"""Distance between places a grid height apart: as much as this many deviations in every value."""
 BOX = 7
 """Cells: what is normal at a place is learned from a square of this width around it."""
 PRIOR = 20.0

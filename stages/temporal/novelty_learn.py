@@ -27,6 +27,8 @@ ODD_S = 5.0
 """and one odd cell becomes a member only each so many seconds."""
 RECENT = 4_096
 """Scores kept for the reference."""
+TAUGHT = 256
+"""Scores that stand for the warm-up's, too high (little footage judged them): they leave after four times as many."""
 RECENT_SHARE = 1 / 8
 """Once there are so many, the share of scores that still enters."""
 CREEP = 0.1
@@ -35,7 +37,7 @@ CREEP = 0.1
 
 def learned(arrays: dict[str, np.ndarray], clock_s: float) -> State:
     """The state of a camera whose warm-up taught `arrays`."""
-    recent = np.interp(np.linspace(0, 1, 256), REFERENCE_LEVELS, arrays["reference"])
+    recent = np.interp(np.linspace(0, 1, TAUGHT), REFERENCE_LEVELS, arrays["reference"])
     size = len(arrays["bank"])
     return {
         "mean": arrays["mean"],
@@ -47,13 +49,15 @@ def learned(arrays: dict[str, np.ndarray], clock_s: float) -> State:
         "recent": recent.astype(np.float32),
         "odd_s": np.array(clock_s),
         "snippets": np.array(0),
+        "taught": np.array(TAUGHT),
     }
 
 
 def usable(state: State, clock_s: float) -> np.ndarray:
-    """Members of the bank that are old enough."""
-    bank: np.ndarray = state["bank"][state["born"] <= clock_s - DELAY_S]
-    return bank
+    """Members of the bank that are old enough; all, where a camera's clock stands still and none ever is."""
+    bank: np.ndarray = state["bank"]
+    old = state["born"] <= clock_s - DELAY_S
+    return bank[old] if old.any() else bank
 
 
 def ground_after(
@@ -95,12 +99,13 @@ def bank_after(state: State, queries: np.ndarray, z: np.ndarray, clock_s: float)
     return {"bank": bank[keep], "born": born[keep], "used": used[keep], "odd_s": odd_s}
 
 
-def recent_after(recent: np.ndarray, scores: np.ndarray, snippet: int) -> np.ndarray:
-    """The kept scores after a snippet's: all until there are enough, then some, each in the place of a random one.
+def recent_after(state: State, scores: np.ndarray) -> State:
+    """`recent` and `taught` after a snippet's scores: all are kept until there are enough, then some, at random places.
 
     Of the scores above all those kept, one enters, cut down: an event must not at once become its own measure.
     """
-    draw = np.random.default_rng(snippet)
+    recent, taught = state["recent"], int(state["taught"])
+    draw = np.random.default_rng(int(state["snippets"]))
     highest = recent.max()
     spread = max(float(np.quantile(recent, 0.99) - np.median(recent)), 0.1)
     above = np.minimum(scores[scores > highest][:1], highest + CREEP * spread)
@@ -110,4 +115,6 @@ def recent_after(recent: np.ndarray, scores: np.ndarray, snippet: int) -> np.nda
     room = RECENT - len(recent)
     recent = np.append(recent, new[:room])
     recent[draw.integers(0, RECENT, len(new[room:]))] = new[room:]
-    return recent
+    if taught and len(recent) >= 5 * taught:
+        recent, taught = recent[taught:], 0
+    return {"recent": recent, "taught": np.array(taught)}
