@@ -10,6 +10,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,8 +18,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from pipeline.errors import ConfigError, SourceError
-from stages.atomic import cannot_write
+from pipeline.errors import ConfigError, OddwatchError, SourceError
 from stages.decode_settings import DecodeSettings
 from stages.extract import clip_features
 from stages.features import Extractor
@@ -141,5 +141,9 @@ def _store(path: Path, features: VideoFeatures) -> None:
         part.write_bytes(save({"values": features.values, "frames": features.frames}))
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise cannot_write(path, error) from error
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise OddwatchError(
+            f"{path}: features cannot be kept ({error.strerror}); free space, or set ODDWATCH_FEATURE_CACHE to a folder "
+            "that can be written"
+        ) from error

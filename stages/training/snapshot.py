@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -33,7 +34,8 @@ def save_progress(path: Path, progress: Progress, identity: str) -> None:
         part_file.write_bytes(save(arrays, {"identity": identity, "about": json.dumps(about)}))
         os.replace(part_file, path)
     except OSError as error:
-        part_file.unlink(missing_ok=True)
+        with suppress(OSError):
+            part_file.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
 
 
