@@ -108,7 +108,7 @@ class ScoreRun:
             return
         self._keep_claims()
         try:
-            entries = self._bus.read_new({job.stream: COLLECTOR for job in self._jobs.values()}, BLOCK_S)
+            entries = self._bus.read_new([(job.stream, COLLECTOR) for job in self._jobs.values()], BLOCK_S)
         except redis.ResponseError as error:
             if not any(word in str(error) for word in ("NOGROUP", "UNBLOCKED", "no such key")):
                 raise
@@ -116,7 +116,7 @@ class ScoreRun:
             self._restart_jobs()
             return
         by_stream = {job.stream: job for job in self._jobs.values()}
-        for stream, entry in entries.items():
+        for (stream, _), entry in entries.items():
             self._take(by_stream[stream], entry)
 
     def abandon(self) -> None:
@@ -148,8 +148,11 @@ class ScoreRun:
         camera = plan.spec.camera
         claim = self._bus.keys.claim(camera)
         holder = self._bus.client.set(claim, self._me, nx=True, ex=CLAIM_S, get=True)
-        if holder is not None and holder.decode() != self._me:
-            raise OddwatchError(f"{plan.shown}: is being scored by {holder.decode()}; wait for it, or use another --prefix")
+        if holder is not None and holder.decode() != self._me and not _is_dead(holder.decode()):
+            raise OddwatchError(
+                f"{plan.shown}: is being scored by {holder.decode()} on this Redis; wait for it, or set another "
+                f"redis.prefix (if it was killed, its claim ends in {CLAIM_S} s)"
+            )
         unregister(self._bus.client, self._bus.keys, camera)
         self._bus.client.set(claim, self._me, ex=CLAIM_S)
         spec = plan.spec.model_copy(update={"run_ms": self._bus.now_ms()})
@@ -265,3 +268,17 @@ class ScoreRun:
     def _forget(self, camera: str) -> None:
         self._bus.client.hdel(self._bus.keys.jobs, camera)
         unregister(self._bus.client, self._bus.keys, camera)
+
+
+def _is_dead(holder: str) -> bool:
+    """Whether a claim's `host:pid` is of this host and certainly gone; of other hosts only time will tell."""
+    host, _, pid = holder.rpartition(":")
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # of another user, so it lives
+    return False

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,8 @@ import redis
 import typer
 
 from pipeline.cli.progress import Progress
-from pipeline.cli.session import Session, cores, host_for, local_workers, named_models, open_session
+from pipeline.cli.remote import RemoteWorkers
+from pipeline.cli.session import Session, cores, host_for, local_workers, named_models, open_session, redis_url
 from pipeline.config import Config, load_config
 from pipeline.errors import BusError, OddwatchError, UsageError
 from pipeline.result import FileResult, write_summary
@@ -33,13 +35,20 @@ def score(
         list[Path] | None, typer.Option(help="Checkpoint; may be given several times. Default: adaptive novelty.")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Keep the files that an earlier run has finished.")] = True,
+    workers: Annotated[
+        bool, typer.Option(help="--no-workers: leave the work to 'oddwatch worker' processes on the same Redis.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json at the end instead of lines.")] = False,
 ) -> None:
     """Score archived footage."""
     settings = load_config(config)
     if model:
         settings = settings.model_copy(update={"models": named_models(model)})
-    scoring = score_files(paths, out, settings, resume=resume, quiet=as_json)
+    try:
+        scoring = score_files(paths, out, settings, resume=resume, workers=workers, quiet=as_json)
+    except KeyboardInterrupt:
+        sys.stderr.write("oddwatch: interrupted; give the same command again to go on where it stopped\n")
+        raise typer.Exit(130) from None
     scoring.report(Path(scoring.results[0].file).name if len(scoring.results) == 1 else f"{len(scoring.results)} files")
     if as_json:
         typer.echo((out / "summary.json").read_text())
@@ -77,7 +86,9 @@ class Scoring:
         ]
         failed = [r for r in self.results if r.failed]
         if failed or self.missing:
-            lines.append(f"{len(failed) + len(self.missing)} of {len(self.results) + len(self.missing)} need attention:")
+            lines.append(
+                f"{len(failed) + len(self.missing)} of {len(self.results) + len(self.missing)} need attention:"
+            )
             lines += [f"  {line}" for line in self.missing]
             lines += [f"  {named_problem(r)}" for r in failed]
         return lines
@@ -95,14 +106,20 @@ def score_files(
     config: Config,
     *,
     resume: bool = True,
+    workers: bool = True,
     quiet: bool = False,
     on_alert: Callable[[dict], None] | None = None,
 ) -> Scoring:
     """Score files through all stages and write everything but the report.
 
-    Raises UsageError when there is nothing to score, OddwatchError when --out cannot be written.
+    Without `workers`, those of other processes on the same Redis do the work. Raises UsageError when there is
+    nothing to score, OddwatchError when --out cannot be written.
     """
     begun_s = time.monotonic()
+    if not workers and redis_url(config) is None:
+        raise UsageError(
+            "--no-workers needs a Redis to share with the workers: set REDIS_URL, or redis.url in --config"
+        )
     specs = model_specs(config.models)
     plans, missing = plan_files(paths, config)
     for line in missing:
@@ -111,14 +128,11 @@ def score_files(
         raise UsageError("nothing to score" if missing else "give at least one file or folder to score")
     _check_writable(out)
     _check_buildable(plans[0].spec)
-    with (
-        open_session(config) as session,
-        local_workers(config, host_for(config, session.url), [plans[0].spec]) as workers,
-        Progress(plans, quiet=quiet, on_alert=on_alert) as progress,
-    ):
+    with open_session(config) as session, Progress(plans, quiet=quiet, on_alert=on_alert) as progress:
         run = ScoreRun(session.bus, plans, out, progress, window=2 * cores(), resume=resume)
         try:
-            _drive(run, session, workers, lambda: _write(run, plans, out, list(specs)))
+            with _workers(config, session, plans[0].spec, workers) as crew:
+                _drive(run, session, crew, lambda: _write(run, plans, out, list(specs)))
         except BaseException:
             run.abandon()
             raise
@@ -126,18 +140,31 @@ def score_files(
     return Scoring(config, out, results, missing, time.monotonic() - begun_s)
 
 
-def _drive(run: ScoreRun, session: Session, workers: LocalWorkers, on_result: Callable[[], object]) -> None:
+@contextmanager
+def _workers(config: Config, session: Session, spec: CameraSpec, here: bool) -> Iterator[LocalWorkers | RemoteWorkers]:
+    if here:
+        with local_workers(config, host_for(config, session.url), [spec]) as crew:
+            yield crew
+    else:
+        yield RemoteWorkers(session.bus)
+
+
+def _drive(
+    run: ScoreRun, session: Session, crew: LocalWorkers | RemoteWorkers, on_result: Callable[[], object]
+) -> None:
     """Turn until done. A Redis that goes away is waited for."""
     known, away_since_s = 0, 0.0
     while not run.done:
-        workers.check()
         try:
+            crew.check()
             run.turn()
             away_since_s = 0.0
         except (redis.ConnectionError, redis.TimeoutError) as error:
             away_since_s = away_since_s or time.monotonic()
             if session.embedded or time.monotonic() - away_since_s > OUTAGE_S:
-                raise BusError(f"Redis at {session.shown} went away ({error}); run the same command again to go on") from error
+                raise BusError(
+                    f"Redis at {session.shown} went away ({error}); run the same command again to go on"
+                ) from error
             time.sleep(0.5)
         if len(run.results) != known:
             known = len(run.results)
