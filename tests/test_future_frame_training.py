@@ -26,7 +26,13 @@ from stages.training.future_frame import (
 from stages.training.future_frame_settings import TrainSettings, paper_settings
 
 UNET = TrainSettings(
-    network=UNetConfig(channels=1, widths=(4, 8, 8)), form=FORM, critic_widths=(4, 6, 8), batch=2, rate=5e-3
+    network=UNetConfig(channels=1, widths=(4, 8, 8)),
+    form=FORM,
+    weights=LossWeights(),
+    critic_widths=(4, 6, 8),
+    batch=2,
+    rate=5e-3,
+    patch_px=0,
 )
 TRANSFORMER = replace(UNET, network=ConvTransformerConfig(channels=1, widths=(4, 8, 8), heads=2, head_width=3))
 CLIPS = [FORM.frames(moving(20, seed)) for seed in range(3)]
@@ -65,6 +71,14 @@ def test_a_resumed_training_ends_as_one_that_was_not_interrupted(settings, tmp_p
     assert same(resumed, whole)
     assert resumed.meta == whole.meta
     assert not same(trained(settings, steps=3), whole)
+
+
+def test_a_look_at_the_result_on_the_way_changes_nothing():
+    def look(training, _):
+        training.result()
+        training.progress()
+
+    assert same(trained(each=look), trained())
 
 
 def test_the_seed_decides_and_the_callers_random_state_is_left_alone():
