@@ -26,6 +26,8 @@ BLOCK_GRAIN_S = 0.1
 LOOK_S = 0.01
 """How often several groups are looked at, times their number: Redis can wait for one only."""
 Id = tuple[int, int]
+Reader = tuple[str, str]
+"""(stream, consumer group)."""
 
 
 def parse_id(text: bytes | str) -> Id:
@@ -76,33 +78,35 @@ class Bus:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def read_new(self, streams: Mapping[str, str], block_s: float) -> dict[str, Entry]:
-        """At most one new entry of each stream (`stream -> group`), waiting up to `block_s` for the first.
+    def read_new(self, wanted: Iterable[Reader], block_s: float) -> dict[Reader, Entry]:
+        """At most one new entry for each (stream, group), waiting up to `block_s` for the first.
 
         Every reader of a group uses the group's name as consumer name: a lease lets only one read at a time, and
         its successor finds what it left pending under the same name. Raises redis errors as they are.
         """
         # Streams of one group can be asked for together, except in a Cluster where they lie on several nodes.
-        by_group: dict[str, list[str]] = {}
-        for stream, group in streams.items():
-            by_group.setdefault(stream if self.is_cluster else group, []).append(stream)
-        requests = [(streams[names[0]], names) for names in by_group.values()]
+        together: dict[Reader | str, list[Reader]] = {}
+        for reader in wanted:
+            together.setdefault(reader if self.is_cluster else reader[1], []).append(reader)
+        requests = list(together.values())
         if len(requests) == 1 and block_s >= BLOCK_GRAIN_S:
-            return self._read_group(*requests[0], block_s)
+            return self._read_group(requests[0], block_s)
         deadline = time.monotonic() + block_s
         while True:
-            found: dict[str, Entry] = {}
-            for group, names in requests:
-                found |= self._read_group(group, names, 0)
+            found: dict[Reader, Entry] = {}
+            for readers in requests:
+                found |= self._read_group(readers, 0)
             left_s = deadline - time.monotonic()
             if found or left_s <= 0:
                 return found
             time.sleep(min(left_s, LOOK_S * len(requests)))
 
-    def _read_group(self, group: str, streams: list[str], block_s: float) -> dict[str, Entry]:
+    def _read_group(self, readers: list[Reader], block_s: float) -> dict[Reader, Entry]:
+        group = readers[0][1]
         block = max(1, int(block_s * 1000)) if block_s > 0 else None
-        reply = self.client.xreadgroup(group, group, dict.fromkeys(streams, ">"), count=1, block=block)
-        return {name.decode(): Entry(parse_id(got[0][0]), got[0][1] or {}) for name, got in reply or []}
+        streams = {stream: ">" for stream, _ in readers}
+        reply = self.client.xreadgroup(group, group, streams, count=1, block=block)
+        return {(name.decode(), group): Entry(parse_id(got[0][0]), got[0][1] or {}) for name, got in reply or []}
 
     def peek_pending(self, stream: str, group: str) -> tuple[Entry, int] | None:
         """The oldest entry delivered and never acknowledged, and how often work on it began; None if there is none.

@@ -37,6 +37,7 @@ class Holdings:
         self._next_taking_s = 0.0
         self._peers = Peers()
         self._hungry = 0
+        self._told = (0, "")
         self._seen_free: set[Key] = set()
         self.error = ""
         """Shown in the heartbeat: why this worker cannot take what there is."""
@@ -63,15 +64,15 @@ class Holdings:
             self._take(wanted, most)
             if renewal:
                 self._take_orphans(wanted)
-        hungry = self._lacks(wanted, least)
-        if hungry != self._hungry:
-            self._hungry = hungry
+        self._hungry = self._lacks(wanted, least)
+        if (self._hungry, self.error) != self._told:
             self._next_renewal_s = 0.0  # tell the others soon
         return self.held != before
 
     def renew(self) -> list[Key]:
         """Keep the leases and tell the others; returns what was lost. The only part that another thread may call."""
         held = list(self.held)
+        self._told = (self._hungry, self.error)
         lost = self._leases.renew(held)
         self._peers = self._leases.beat(self._bus.now_ms(), len(held), self._hungry, self.error)
         return lost

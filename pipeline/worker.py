@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import redis
 
-from pipeline.bus import OUTAGE, Bus, Entry, Id, parse_id
+from pipeline.bus import OUTAGE, Bus, Entry, Id, Reader, parse_id
 from pipeline.errors import LeaseLost
 from pipeline.forward import forward
 from pipeline.holdings import POLL_S, Holdings
@@ -155,14 +155,14 @@ class Worker:
         for lane in self._lanes.values():
             if lane.blocked and self._bus.trim_acknowledged(lane.output) < lane.bound:
                 lane.blocked = False
-        readers = {s: lane for lane in self._lanes.values() for s in lane.wants(now_s)}
+        readers = {(s, lane.stage): lane for lane in self._lanes.values() for s in lane.wants(now_s)}
         held = any(lane.blocked or lane.recovering or lane.heads for lane in self._lanes.values())
         if readers:
             block_s = FULL_POLL_S if held else POLL_S
-            for stream, entry in self._bus.read_new({s: lane.stage for s, lane in readers.items()}, block_s).items():
-                lane = readers[stream]
+            for (stream, stage), entry in self._bus.read_new(readers, block_s).items():
+                lane = readers[stream, stage]
                 if entry.id <= lane.last:
-                    self._bus.client.xack(stream, lane.stage, entry.id_text)
+                    self._bus.client.xack(stream, stage, entry.id_text)
                 elif not lane.follows(entry) and self._has_pending(stream, lane, entry.id):
                     lane.look_again()
                 else:
@@ -183,10 +183,10 @@ class Worker:
                 self._bus.bury(lane.stage, lane.spec.camera, entry, lane.last_error, attempts)
             self._bus.client.xack(stream, lane.stage, entry.id_text)
 
-    def _look_for_stranded(self, readers: dict[str, Lane]) -> None:
+    def _look_for_stranded(self, readers: dict[Reader, Lane]) -> None:
         """A holder that stalled may have been given an entry after its lease had gone to this worker."""
         now_s = self._clock()
-        for stream, lane in readers.items():
+        for (stream, _), lane in readers.items():
             if stream not in lane.heads and now_s >= lane.next_look_s:
                 lane.next_look_s = now_s + STRANDED_LOOK_S
                 if self._has_pending(stream, lane):

@@ -38,13 +38,13 @@ def put(bus: Bus, stream: str, lease: tuple[str, str], *seqs: int, bound: Bound 
 
 
 def read(bus: Bus, stream: str, block_s: float = 0.0) -> tuple[int, int] | None:
-    found = bus.read_new({stream: GROUP}, block_s)
-    return found[stream].id if found else None
+    found = bus.read_new([(stream, GROUP)], block_s)
+    return found[stream, GROUP].id if found else None
 
 
 def test_a_message_keeps_its_id_and_its_bytes(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
     put(bus, stream, lease, 7)
-    entry = bus.read_new({stream: GROUP}, 0)[stream]
+    entry = bus.read_new([(stream, GROUP)], 0)[stream, GROUP]
     assert entry.id_text == f"{RUN}-7"
     assert np.array_equal(decode(entry.fields).pixels, snippet(7).pixels)
 
@@ -58,7 +58,7 @@ def test_ensuring_groups_twice_changes_nothing(bus: Bus, stream: str, lease: tup
 
 def test_a_replayed_settlement_adds_nothing(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
     put(bus, stream, lease, 0)
-    entry = bus.read_new({stream: GROUP}, 0)[stream]
+    entry = bus.read_new([(stream, GROUP)], 0)[stream, GROUP]
     out = bus.keys.stream("cam", "features:motion")
     for _ in range(2):
         length = bus.settle(
@@ -155,7 +155,7 @@ def test_only_what_every_group_acknowledged_is_trimmed(bus: Bus, stream: str, le
     assert bus.trim_acknowledged(stream) == 4
     for group, settled in ((GROUP, 3), ("second", 2)):
         for seq in range(3):
-            bus.read_new({stream: group}, 0)
+            bus.read_new([(stream, group)], 0)
             if seq < settled:
                 bus.client.xack(stream, group, f"{RUN}-{seq}")
     assert bus.trim_acknowledged(stream) == 2
@@ -174,12 +174,12 @@ def test_a_blocking_read_returns_at_its_time_and_strands_nothing(bus: Bus, strea
 def test_several_groups_are_waited_for_together(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
     quiet = bus.keys.stream("cam", "quiet")
     bus.ensure_groups(quiet, ["other"])
-    wanted = {quiet: "other", stream: GROUP}
+    wanted = [(quiet, "other"), (stream, GROUP)]
     started = time.monotonic()
     assert bus.read_new(wanted, 0.1) == {}
     assert time.monotonic() - started >= 0.09  # it waits, it does not spin
     put(bus, stream, lease, 0)
-    assert {name: e.id for name, e in bus.read_new(wanted, 5.0).items()} == {stream: (RUN, 0)}
+    assert {name: e.id for name, e in bus.read_new(wanted, 5.0).items()} == {(stream, GROUP): (RUN, 0)}
 
 
 def test_one_new_entry_of_each_stream_at_a_time(bus: Bus, lease: tuple[str, str]) -> None:
@@ -187,13 +187,20 @@ def test_one_new_entry_of_each_stream_at_a_time(bus: Bus, lease: tuple[str, str]
     for name in names:
         bus.ensure_groups(name, [GROUP])
         put(bus, name, lease, 0, 1)
-    found = bus.read_new(dict.fromkeys(names, GROUP), 0)
-    assert {name: entry.id for name, entry in found.items()} == dict.fromkeys(names, (RUN, 0))
+    found = bus.read_new([(name, GROUP) for name in names], 0)
+    assert {name: entry.id for (name, _), entry in found.items()} == dict.fromkeys(names, (RUN, 0))
+
+
+def test_two_groups_read_the_same_stream(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
+    bus.ensure_groups(stream, ["second"])
+    put(bus, stream, lease, 0)
+    both = [(stream, GROUP), (stream, "second")]
+    assert {reader: entry.id for reader, entry in bus.read_new(both, 0).items()} == dict.fromkeys(both, (RUN, 0))
 
 
 def test_a_buried_entry_is_readable_and_small(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
     put(bus, stream, lease, 3)
-    bus.bury(GROUP, "cam", bus.read_new({stream: GROUP}, 0)[stream], "it is cursed", 4)
+    bus.bury(GROUP, "cam", bus.read_new([(stream, GROUP)], 0)[stream, GROUP], "it is cursed", 4)
     ((_, note),) = bus.client.xrange(bus.keys.dead)
     assert note[b"reason"] == b"it is cursed"
     assert (note[b"id"], note[b"attempts"]) == (f"{RUN}-3".encode(), b"4")
@@ -220,7 +227,7 @@ class TestTrouble:
         own_bus.client.set(lease[0], lease[1])
         own_bus.ensure_groups(stream, [GROUP])
         put(own_bus, stream, lease, 0)
-        entry = own_bus.read_new({stream: GROUP}, 0)[stream]
+        entry = own_bus.read_new([(stream, GROUP)], 0)[stream, GROUP]
         own_bus.client.config_set("maxmemory", 1)
         out = own_bus.keys.stream("cam", "features:motion")
         with pytest.raises(redis.OutOfMemoryError):
