@@ -7,7 +7,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -41,6 +43,13 @@ def log_to_stderr(level: str, stage: str) -> None:
     )
 
 
+class Role(Protocol):
+    """What a worker process is there to do."""
+
+    def run(self) -> None: ...
+    def stop(self) -> None: ...
+
+
 def run_worker(host: Host, stage: str, name: str, token: str) -> int:
     """Work as one stage until SIGTERM (or SIGINT at a terminal of its own). Returns the exit code."""
     log_to_stderr(host.log_level, stage)
@@ -52,7 +61,7 @@ def run_worker(host: Host, stage: str, name: str, token: str) -> int:
         if worker is not None:
             worker.stop()
 
-    worker = None
+    worker: Role | None = None
     signal.signal(signal.SIGTERM, ask_to_stop)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, ask_to_stop)
@@ -61,15 +70,7 @@ def run_worker(host: Host, stage: str, name: str, token: str) -> int:
         if bus is None:
             return 0
         leases = Leases(bus.client, bus.keys, name=name, stage=stage, token=token, lease_s=host.lease_s)
-        if stage == "decode":
-            from pipeline.ingest import DecodeWorker
-
-            worker = DecodeWorker(bus, leases, host)
-        else:
-            from pipeline.assembly import resolve_device, work_builder
-            from pipeline.worker import Worker
-
-            worker = Worker(bus, leases, work_builder(resolve_device(host.device), bus.is_cluster))
+        worker = _role(host, stage, bus, leases)
         if not stop_asked:
             worker.run()
         return 0
@@ -78,7 +79,18 @@ def run_worker(host: Host, stage: str, name: str, token: str) -> int:
         return error.exit_code
 
 
-def _connect_patiently(host: Host, stopped) -> Bus | None:  # type: ignore[no-untyped-def]
+def _role(host: Host, stage: str, bus: Bus, leases: Leases) -> Role:
+    if stage == "decode":
+        from pipeline.ingest import DecodeWorker
+
+        return DecodeWorker(bus, leases, host)
+    from pipeline.assembly import resolve_device, work_builder
+    from pipeline.worker import Worker
+
+    return Worker(bus, leases, work_builder(resolve_device(host.device), bus.is_cluster))
+
+
+def _connect_patiently(host: Host, stopped: Callable[[], bool]) -> Bus | None:
     """A worker that starts before its Redis waits for it, saying so once."""
     wait_s = 0.2
     while not stopped():

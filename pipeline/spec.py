@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -38,8 +38,7 @@ class CameraSpec(BaseModel):
     live: bool
     source: str
     """A file's absolute path; for a live camera its address without login."""
-    kind: str
-    """`file`, `images`, `live`."""
+    kind: Literal["file", "images", "live"]
     run_ms: int = 0
     """Files: the run they are scored as. Live: 0, the decoder opens runs."""
     height: int
@@ -148,7 +147,7 @@ def make_spec(
     *,
     camera: str,
     source: str,
-    kind: str,
+    kind: Literal["file", "images", "live"],
     run_ms: int = 0,
     decode: DecodeConfig | None = None,
     models: Mapping[str, ModelConfig] | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 
 from stages.decode_settings import DecodeSettings as DecodeSettings
@@ -19,7 +19,7 @@ def read_messages(
     clock: Callable[[], float],
     *,
     skip_until_seq: int = 0,
-) -> Iterator[Cut]:
+) -> Generator[Cut, None, None]:
     """Every snippet and gap of a file or a folder of pictures, then its End. Memory does not grow with its length.
 
     `clock` gives unix seconds and fills in `made_ms`; all else is the same, byte for byte, however often it is read.

@@ -9,6 +9,7 @@ from pipeline.work import TransformWork
 from stages.decode import DecodeSettings, read_messages
 from stages.features import Extractor
 from stages.sources import Source
+from stages.stage import State
 
 
 def clip_features(
@@ -18,7 +19,8 @@ def clip_features(
 
     `on_frames` is told how many frames are done.
     """
-    work, state = TransformWork(extractor), {}
+    work = TransformWork(extractor)
+    state: State = {}
     for message in read_messages(source, settings, 0, lambda: 0.0):
         result = work.run([({"snippets": message}, state)])[0]
         state = result.state

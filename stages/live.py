@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
 
@@ -43,7 +43,7 @@ def read_live(
     prior: Prior | None = None,
     stopping: Callable[[], bool] = never,
     monotonic: Callable[[], float] = time.monotonic,
-) -> Iterator[Cut]:
+) -> Generator[Cut, None, None]:
     """Snippets and gaps as they fill, until the camera fails or `stopping`; then the partial last one and the End.
 
     `times_s` are seconds from this call to each frame's arrival, so `run_ms` + `times_s` is the time of day; the

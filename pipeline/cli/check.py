@@ -10,7 +10,7 @@ import typer
 
 from pipeline.bus import connect
 from pipeline.cli.session import redis_url
-from pipeline.config import Config, load_config
+from pipeline.config import CameraConfig, Config, load_config
 from pipeline.errors import OddwatchError
 from pipeline.spec import make_spec
 
@@ -64,7 +64,7 @@ def _cameras(config: Config) -> list[Finding]:
         return list(pool.map(lambda item: _camera(config, *item), enabled.items()))
 
 
-def _camera(config: Config, name: str, camera) -> Finding:  # type: ignore[no-untyped-def]
+def _camera(config: Config, name: str, camera: CameraConfig) -> Finding:
     """One picture, or the reason why not."""
     import time
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +18,9 @@ from pipeline.config import load_config
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for footage, checkpoint, scores and report.")] = Path("demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for footage, checkpoint, scores and report.")] = Path(
+        "demo"
+    ),
     config: Annotated[Path | None, typer.Option(help="Configuration file; default: defaults.")] = None,
 ) -> None:
     """Make footage, fit on its normal part, score the rest through all stages, compare with the truth."""
@@ -36,7 +38,9 @@ def demo(
     checkpoint = out / "courtyard.safetensors"
     clips, frames = fit_checkpoint([str(p) for p in footage.normal], checkpoint, "motion", config)
     _say(f"   learned from {frames} frames of {clips} clip{'s' if clips != 1 else ''}")
-    _say("3. Scoring the test through decode, features, temporal model and alerting over Redis Streams; alerts as they come:")
+    _say(
+        "3. Scoring the test through decode, features, temporal model and alerting over Redis Streams; alerts as they come:"
+    )
     settings = settings.model_copy(update={"models": named_models([checkpoint])})
     scoring = score_files(
         [str(footage.test)], out / "scores", settings, resume=False, quiet=True,
@@ -66,7 +70,9 @@ def comparison(planted: Sequence[Any], alerts: Sequence[dict], seconds: float) -
     final = {a["id"]: a for a in alerts}
     lines, met = [], set()
     for event in planted:
-        hits = [a for a in final.values() if a["start_frame"] <= event.last_frame and a["end_frame"] >= event.first_frame]
+        hits = [
+            a for a in final.values() if a["start_frame"] <= event.last_frame and a["end_frame"] >= event.first_frame
+        ]
         met |= {a["id"] for a in hits}
         verdict = ", ".join(f"alert at {a['start_s']:.1f} s (peak {a['peak']:.2f})" for a in hits) or "no alert"
         lines.append(f"{event.kind:<8} frames {event.first_frame:>4}-{event.last_frame:<4}  {verdict}")
@@ -82,7 +88,7 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _counter():  # type: ignore[no-untyped-def]
+def _counter() -> Callable[[int, int], None] | None:
     """A percentage at a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +45,9 @@ def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | N
     sources = expand(normal)
     for source in sources:
         if source.kind == "live":
-            raise UsageError(f"{source.redacted}: fit on recorded footage; a live camera learns by itself in 'oddwatch run'")
+            raise UsageError(
+                f"{source.redacted}: fit on recorded footage; a live camera learns by itself in 'oddwatch run'"
+            )
     extractor = build_extractor(features, resolve_device(settings.workers.device))
     decode = DecodeSettings(
         height=settings.decode.height or analysis_height(features),
@@ -54,7 +57,7 @@ def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | N
 
         def clips() -> Iterator[Iterator]:
             for source in sources:
-                yield clip_features(source, extractor, decode, lambda n, uri=source.uri: count(uri, n))
+                yield clip_features(source, extractor, decode, partial(count, source.uri))
 
         checkpoint = fit_novelty(clips(), {"decode": settings.decode.model_dump(mode="json"), "height": decode.height})
     save_checkpoint(out, checkpoint)
