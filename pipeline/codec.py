@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 
@@ -12,6 +13,7 @@ from pipeline.messages import SCHEMA, End, Features, Fused, Gap, Message, Prior,
 
 KINDS: dict[str, type] = {c.__name__.lower(): c for c in (Snippet, Features, Scores, Fused, Gap, End)}
 State = dict[str, np.ndarray]
+DTYPE = re.compile(r"(bool|u?int(8|16|32|64)|float(16|32|64))\Z")
 
 
 def encode(message: Message) -> dict[str, bytes | str]:
@@ -25,6 +27,8 @@ def encode(message: Message) -> dict[str, bytes | str]:
 def _put(out: dict[str, bytes | str], name: str, value: object) -> None:
     if isinstance(value, np.ndarray):
         out[name] = np.ascontiguousarray(value).tobytes()
+        if not DTYPE.match(value.dtype.name):
+            raise ValueError(f"{name}: an array of {value.dtype.name} cannot be sent")
         out[f"{name}:array"] = f"{value.dtype.name} {','.join(map(str, value.shape))}"
     elif isinstance(value, bytes | str):
         out[name] = value
@@ -39,6 +43,8 @@ def _put(out: dict[str, bytes | str], name: str, value: object) -> None:
 
 def _array(fields_: Mapping[bytes, bytes], name: str) -> np.ndarray:
     dtype, _, shape = fields_[f"{name}:array".encode()].decode().partition(" ")
+    if not DTYPE.match(dtype):
+        raise ValueError(f"{name}: {dtype[:40]!r} is not a type of numbers")
     return np.frombuffer(fields_[name.encode()], dtype).reshape([int(n) for n in shape.split(",") if n])
 
 

@@ -21,8 +21,8 @@ POLL_S = 0.2
 class Holdings:
     """The leases of one worker as a set that changes only in `turn`.
 
-    Everybody takes what is free up to the largest fair share, and gives up lanes only for a worker that says it is
-    hungry. What stays free although all have their share (a worker that cannot do the work counts as one) is taken
+    Everybody takes what is free up to the largest fair share, and gives up lanes only for a worker that says it
+    lacks some. What stays free although all have their share (a worker that cannot do the work counts as one) is taken
     by whoever can. So every lane is held in the end, and none moves without need.
     """
 
@@ -36,8 +36,8 @@ class Holdings:
         self._next_renewal_s = 0.0
         self._next_taking_s = 0.0
         self._peers = Peers()
-        self._hungry = 0
-        self._told = (0, "")
+        self._lacking = (0, 0)
+        self._told = (self._lacking, "")
         self._seen_free: set[Key] = set()
         self.error = ""
         """Shown in the heartbeat: why this worker cannot take what there is."""
@@ -58,23 +58,23 @@ class Holdings:
             self._next_renewal_s = now_s + self._leases.lease_ms / 4000
             self._lose(self.renew())
         least, most = fair_share(len(wanted), self._peers.workers)
-        if renewal and self._give_up(least):
+        if renewal and self._give_up(least, most):
             self._next_taking_s = now_s + self._leases.lease_ms / 4000  # the hungry come first
         if now_s >= self._next_taking_s:
             self._take(wanted, most)
             if renewal:
                 self._take_orphans(wanted)
-        self._hungry = self._lacks(wanted, least)
-        if (self._hungry, self.error) != self._told:
+        self._lacking = self._lacks(wanted, least), self._lacks(wanted, most)
+        if (self._lacking, self.error) != self._told:
             self._next_renewal_s = 0.0  # tell the others soon
         return self.held != before
 
     def renew(self) -> list[Key]:
         """Keep the leases and tell the others; returns what was lost. The only part that another thread may call."""
         held = list(self.held)
-        self._told = (self._hungry, self.error)
+        self._told = (self._lacking, self.error)
         lost = self._leases.renew(held)
-        self._peers = self._leases.beat(self._bus.now_ms(), len(held), self._hungry, self.error)
+        self._peers = self._leases.beat(self._bus.now_ms(), len(held), *self._lacking, error=self.error)
         return lost
 
     def wanted(self) -> dict[Key, CameraSpec]:
@@ -87,10 +87,11 @@ class Holdings:
             log.warning("lost the lease of %s %s", *key)
             self.held.pop(key, None)
 
-    def _give_up(self, least: int) -> bool:
-        """Let go of what hungry workers lack, down to the least fair share."""
-        count = min(self._peers.hungry, len(self.held) - least)
-        for key in list(self.held)[len(self.held) - max(0, count) :]:
+    def _give_up(self, least: int, most: int) -> bool:
+        """Let go of what others lack: for the hungry down to the least fair share, else down to the most."""
+        held = len(self.held)
+        count = max(min(self._peers.hungry, held - least), min(self._peers.room, held - most))
+        for key in list(self.held)[held - max(0, count) :]:
             self.let_go(key)
         return count > 0
 
@@ -116,8 +117,9 @@ class Holdings:
         else:
             self._leases.release(*key)
 
-    def _lacks(self, wanted: dict[Key, CameraSpec], least: int) -> int:
-        lacking = least - len(self.held)
+    def _lacks(self, wanted: dict[Key, CameraSpec], share: int) -> int:
+        """Lanes to a share that this worker could take if others let go of them."""
+        lacking = share - len(self.held)
         if lacking <= 0:
             return 0
         able = sum(self._may_take(spec, key[1]) for key, spec in wanted.items() if key not in self.held)

@@ -31,7 +31,9 @@ class Heartbeat:
     lanes: int
     """Cameras it holds."""
     hungry: int = 0
-    """Cameras it lacks to a fair share and could take."""
+    """Cameras it lacks to the least fair share and could take."""
+    room: int = 0
+    """The same to the most."""
     error: str = ""
 
     @classmethod
@@ -51,7 +53,9 @@ class Peers:
     workers: int = 1
     """This one included."""
     hungry: int = 0
-    """Lanes that others lack to a fair share and could take."""
+    """Lanes that others lack to the least fair share and could take."""
+    room: int = 0
+    """The same to the most."""
 
 
 def fair_share(lanes: int, workers: int) -> tuple[int, int]:
@@ -99,12 +103,12 @@ class Leases:
         """Give the lease back, if it is still ours."""
         release(self._client, self._keys, camera, stage, self.token)
 
-    def beat(self, now_ms: int, lanes: int, hungry: int = 0, error: str = "") -> Peers:
+    def beat(self, now_ms: int, lanes: int, hungry: int = 0, room: int = 0, error: str = "") -> Peers:
         """Say that this worker lives; returns what the others say. Clears away the long dead."""
         self._started_ms = self._started_ms or now_ms
         mine = Heartbeat(
             name=self.name, stage=self.stage, token=self.token, host=socket.gethostname(), pid=os.getpid(),
-            beat_ms=now_ms, started_ms=self._started_ms, lanes=lanes, hungry=hungry, error=error,
+            beat_ms=now_ms, started_ms=self._started_ms, lanes=lanes, hungry=hungry, room=room, error=error,
         )  # fmt: skip
         self._client.hset(self._keys.workers, self.name, json.dumps(asdict(mine)))
         everybody = heartbeats(self._client, self._keys)
@@ -114,7 +118,7 @@ class Leases:
         peers = [
             h for h in everybody if h.stage == self.stage and h.name != self.name and now_ms - h.beat_ms < self.lease_ms
         ]
-        return Peers(1 + len(peers), sum(h.hungry for h in peers))
+        return Peers(1 + len(peers), sum(h.hungry for h in peers), sum(h.room for h in peers))
 
     def leave(self) -> None:
         """Say that this worker has gone."""

@@ -130,7 +130,7 @@ def test_a_kill_at_any_message_to_redis_changes_nothing_of_one_stage(one_bus: Bu
             assert lifetime(f"k{crash_at}-{sent}", crash_at, sent)[0] == undisturbed, (crash_at, sent)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 def test_kills_of_all_stages_at_random_change_nothing(one_bus: Bus, one_server: EmbeddedServer, seed: int) -> None:
     rng = random.Random(seed)
     kinds = [snippet, snippet, snippet, gap]
@@ -144,7 +144,8 @@ def test_kills_of_all_stages_at_random_change_nothing(one_bus: Bus, one_server: 
     buses: list[CrashingBus] = []
 
     def born(stage: str):  # type: ignore[no-untyped-def]
-        buses.append(CrashingBus(one_bus, one_server.url, rng.randint(5, 60), rng.random() < 0.5))
+        crash_at = rng.randint(15, 90) if len(buses) < 15 else 10**9
+        buses.append(CrashingBus(one_bus, one_server.url, crash_at, rng.random() < 0.5))
         return worker(buses[-1], stage, name=f"{stage}-{len(buses)}"), buses[-1]
 
     alive = {stage: born(stage) for stage in STAGES}
@@ -159,7 +160,6 @@ def test_kills_of_all_stages_at_random_change_nothing(one_bus: Bus, one_server: 
             for key in one_bus.client.scan_iter(match=f"{one_bus.keys.prefix}:{{*:lease:{stage}*"):
                 one_bus.client.delete(key)
             alive[stage] = born(stage)
-        assert kills < 200
     for doomed in buses:
         doomed.die()
     assert kills > 3
