@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
 from pipeline.errors import ConfigError, OddwatchError, SourceError
 from stages.decode_settings import DecodeSettings
@@ -126,7 +126,8 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 def _load(path: Path) -> VideoFeatures | None:
     try:
-        arrays = load_file(path)
+        # Not mapped: whoever cuts a mapped file short kills the process that reads it.
+        arrays = load(path.read_bytes())
         return VideoFeatures(values=arrays["values"], frames=arrays["frames"])
     except FileNotFoundError:
         return None
@@ -144,6 +145,6 @@ def _store(path: Path, features: VideoFeatures) -> None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise OddwatchError(
-            f"{path}: features cannot be kept ({error.strerror}); free space, or set ODDWATCH_FEATURE_CACHE to a folder "
-            "that can be written"
+            f"{path}: features cannot be kept ({error.strerror}); free space, or set ODDWATCH_FEATURE_CACHE to "
+            "a folder that can be written"
         ) from error
