@@ -96,7 +96,8 @@ class Leases:
         held = list(held)
         with self._client.pipeline(transaction=False) as pipe:
             for lane in held:
-                pipe.eval(_RENEW, 1, self._keys.lease(*lane), self.token, self.lease_ms)
+                # Not `pipe.eval`: redis-py's Cluster pipeline does not offer it, though it can send it.
+                pipe.execute_command("EVAL", _RENEW, 1, self._keys.lease(*lane), self.token, self.lease_ms)
             return [lane for lane, ours in zip(held, pipe.execute(), strict=True) if not ours]
 
     def release(self, camera: str, stage: str) -> None:

