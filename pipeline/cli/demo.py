@@ -18,9 +18,7 @@ from pipeline.config import load_config
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for footage, checkpoint, scores and report.")] = Path(
-        "demo"
-    ),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything it makes.")] = Path("demo"),
     config: Annotated[Path | None, typer.Option(help="Configuration file; default: defaults.")] = None,
 ) -> None:
     """Make footage, fit on its normal part, score the rest through all stages, compare with the truth."""
@@ -75,7 +73,7 @@ def comparison(planted: Sequence[Any], alerts: Sequence[dict], seconds: float) -
         ]
         met |= {a["id"] for a in hits}
         verdict = ", ".join(f"alert at {a['start_s']:.1f} s (peak {a['peak']:.2f})" for a in hits) or "no alert"
-        lines.append(f"{event.kind:<8} frames {event.first_frame:>4}-{event.last_frame:<4}  {verdict}")
+        lines.append(f"{event.kind:<8} frames {first:>4}-{last:<4}  {verdict}")
     false = [a for a in final.values() if a["id"] not in met]
     lines += [f"false alarm at {a['start_s']:.1f} s (peak {a['peak']:.2f})" for a in false]
     found = sum("no alert" not in line for line in lines[: len(planted)])

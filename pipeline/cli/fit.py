@@ -30,7 +30,7 @@ def fit(
 def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | None = None) -> tuple[int, int]:
     """Fit and save; returns the clips and frames used.
 
-    Raises UsageError for a wrong path, SourceError for a file that cannot be read, OddwatchError for too little footage.
+    Raises UsageError for a wrong path, SourceError for an unreadable file, OddwatchError for too little footage.
     """
     from pipeline.assembly import resolve_device
     from pipeline.cli.progress import frame_counter
