@@ -40,7 +40,10 @@ def _model(spec: CameraSpec, name: str, device: str):  # type: ignore[no-untyped
             raise CheckpointError(
                 f"{model.checkpoint}: not the file that {spec.camera} was registered with; copy that one here"
             )
-    return build_model(model.kind, name, checkpoint, device)
+    try:
+        return build_model(model.kind, name, checkpoint, device)
+    except CheckpointError as error:
+        raise CheckpointError(f"{model.checkpoint}: {error}") from error
 
 
 def resolve_device(wanted: str) -> str:

@@ -48,6 +48,11 @@ def connect(url: str) -> Any:
             f"{hide_password(url)}: not a Redis address; write redis://, rediss://, unix:// or {SENTINEL} "
             "and percent-encode special characters in the password"
         ) from error
+    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+        raise BusError(
+            f"Redis at {hide_password(url)}: {reason(error)}; give user and password in its address, "
+            "redis://USER:PASSWORD@HOST:PORT"
+        ) from error
     except (redis.RedisError, redis.exceptions.RedisClusterException, OSError) as error:
         raise BusError(
             f"Redis at {hide_password(url)}: {reason(error)}; check REDIS_URL and that the server runs"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import time
@@ -102,12 +101,3 @@ def _connect_patiently(host: Host, stopped: Callable[[], bool]) -> Bus | None:
             time.sleep(wait_s)
             wait_s = min(5.0, wait_s * 2)
     return None
-
-
-def single_thread_libraries() -> None:
-    """One thread per numeric library and worker: workers share the cores, and sums keep their order.
-
-    Must run before numpy is imported; what the user has set stands.
-    """
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")

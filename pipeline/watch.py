@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.bus import Bus
 from pipeline.config import Config
+from pipeline.errors import UsageError
 from pipeline.registry import Registry, register, unregister
 from pipeline.spec import CameraSpec, make_spec
 
@@ -18,8 +19,12 @@ def live_specs(config: Config, path: Path) -> list[CameraSpec]:
     specs = []
     for name, camera in config.cameras.items():
         if camera.enabled:
+            try:
+                source = live_source(camera.source, name)
+            except UsageError as error:
+                raise UsageError(f"{path}: cameras.{name}.source: {error}") from error
             spec = make_spec(
-                config, camera=name, source=live_source(camera.source, name).redacted, kind="live",
+                config, camera=name, source=source.redacted, kind="live",
                 decode=camera.decode, models=camera.models, alerts=camera.alerts,
             )  # fmt: skip
             specs.append(spec.model_copy(update={"origin": origin_of(path)}))

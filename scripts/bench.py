@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.host import single_thread_libraries  # noqa: E402
+from pipeline.threads import single_thread_libraries  # noqa: E402
 
 single_thread_libraries()
 

@@ -27,7 +27,7 @@ SHARED = REPOSITORY.parent / "shared"
 REDIS_SERVER = shutil.which("redis-server")
 REDIS_CLI = shutil.which("redis-cli")
 COMMAND = [sys.executable, "-m", "pipeline.cli"]
-LIMIT_S = 120.0
+LIMIT_S = 90.0
 
 Env = dict[str, str]
 T = TypeVar("T")

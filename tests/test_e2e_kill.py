@@ -1,0 +1,78 @@
+"""`kill -9` of any one process while a folder is scored: the run ends by itself with the same bytes."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from e2e import film, fitted, kill, members, oddwatch, score_files_in, started, summary, wait_for
+
+VICTIMS = ["worker decode", "decoder", "worker features", "worker temporal", "worker alerting", "supervisor"]
+KILLS = 4
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("footage")
+    for n in range(5):
+        film(folder / f"clip{n}.mp4", 90 + 40 * n, odd=range(40, 75), seed=20 + n)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def command(footage: Path) -> list[str]:
+    """A fitted model and one that learns; leases short, so that a killed supervisor's run out soon."""
+    config = footage.parent / "models.yaml"
+    models = f"models:\n  fitted: {{checkpoint: {fitted()}}}\n  adaptive: {{}}\n"
+    config.write_text(models + "runtime: {lease_s: 2}\n")
+    return ["score", str(footage), "--config", str(config), "--out"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(footage: Path, command: list[str]) -> Path:
+    out = footage.parent / "undisturbed"
+    done = oddwatch(*command, out)
+    assert done.code == 0, done.err
+    assert summary(out)["decoded"] == 850
+    return out
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_killing_it_again_and_again_changes_nothing(
+    victim: str, command: list[str], undisturbed: Path, tmp_path: Path
+) -> None:
+    rng = random.Random(victim)
+    killed = 0
+    log = tmp_path / "log"
+    with started(log, *command, tmp_path / "out") as process:
+        wait_for("a worker", lambda: members(process.pid, victim))
+        while killed < KILLS and process.poll() is None:
+            time.sleep(rng.uniform(0.05, 1.2))
+            alive = members(process.pid, victim)
+            killed += bool(alive) and kill(rng.choice(alive))
+        assert process.wait(90) == 0, log.read_text()
+    assert killed > 0
+    assert "Traceback" not in log.read_text()
+    assert score_files_in(tmp_path / "out") == score_files_in(undisturbed), f"after {killed} kills"
+    assert _accounts(tmp_path / "out") == _accounts(undisturbed)
+
+
+def test_killing_whatever_comes_to_hand_changes_nothing(command: list[str], undisturbed: Path, tmp_path: Path) -> None:
+    rng = random.Random(99)
+    killed = []
+    log = tmp_path / "log"
+    with started(log, *command, tmp_path / "out") as process:
+        wait_for("all workers", lambda: len(members(process.pid, "worker")) == 4)
+        while len(killed) < 8 and process.poll() is None:
+            time.sleep(rng.uniform(0.05, 0.8))
+            victim = rng.choice(VICTIMS[:-1])
+            if (alive := members(process.pid, victim)) and kill(rng.choice(alive)):
+                killed.append(victim)
+        assert process.wait(90) == 0, log.read_text()
+    assert len(set(killed)) > 2
+    assert score_files_in(tmp_path / "out") == score_files_in(undisturbed), f"after killing {killed}"
+    assert _accounts(tmp_path / "out") == _accounts(undisturbed)
+
+
+def _accounts(out: Path) -> list[tuple]:
+    return [(f["csv"], f["status"], f["decoded"], f["scored"], f["gaps"], f["alerts"]) for f in summary(out)["files"]]
