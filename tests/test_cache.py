@@ -8,35 +8,15 @@ import cv2
 import numpy as np
 import pytest
 from makers_video import write_video
+from means_extractor import Means
 
 from pipeline.errors import ConfigError, OddwatchError, SourceError
-from pipeline.messages import Features
 from stages.decode_settings import DecodeSettings
 from stages.sources import expand
 from stages.training.cache import FeatureCache, content_sha256
 from stages.training.mirrored import Mirrored
 
 SETTINGS = DecodeSettings(height=48)
-
-
-class Means:
-    """An extractor of a snippet's mean colour and its left half's; counts the snippets it sees."""
-
-    name, dim, sparse, analysis_height = "means", 6, False, 48
-
-    def __init__(self, version="means@1"):
-        self.id, self.seen = version, 0
-
-    def process(self, batch):
-        self.seen += len(batch)
-        return [([Features(**s.header(), extractor=self.id, values=self.values(s.pixels))], {}) for s, _ in batch]
-
-    def values(self, pixels):
-        halves = pixels, pixels[:, :, : pixels.shape[2] // 2]
-        return np.concatenate([half.mean((0, 1, 2)) for half in halves]).astype(np.float32)
-
-    def finish(self, state):
-        return [], {}
 
 
 @pytest.fixture

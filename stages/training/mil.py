@@ -8,6 +8,7 @@ shift and scale are linear and end up in the first layer: the network that score
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,8 +81,7 @@ class MILTask:
     @torch.no_grad()
     def finished(self) -> MIL:
         """The published network on plain unit vectors that gives the same scores."""
-        net = MIL(self.config)
-        net.load_state_dict({name: tensor.cpu() for name, tensor in self.net.state_dict().items()})
+        net = deepcopy(self.net).cpu()
         weight = net.fc1.weight * self._scale.cpu()  # (512, D)
         net.fc1.bias.sub_(weight @ self._mean.cpu().expand(weight.shape[1]))
         net.fc1.weight.copy_(weight)
