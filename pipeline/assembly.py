@@ -11,7 +11,7 @@ from pipeline.workshop import WorkFor
 
 
 def work_builder(device: str, is_cluster: bool) -> WorkFor:
-    """How a worker on this host builds a stage. The result raises OddwatchError when weights or a checkpoint are missing."""
+    """How a worker on this host builds a stage; raises OddwatchError when weights or a checkpoint are missing."""
 
     def build(spec: CameraSpec, stage: str) -> Work:
         head, _, name = stage.partition(":")

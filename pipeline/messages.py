@@ -42,7 +42,7 @@ class Span:
     seq: int
     first_frame: int
     times_s: np.ndarray
-    """float64 (N,): for each decoded frame, seconds since the run's first frame (PTS for files, arrival for cameras)."""
+    """float64 (N,): seconds of each decoded frame; files: PTS from the first frame, cameras: arrival from `run_ms`."""
     made_ms: int = 0
     """Unix ms at which the last frame was decoded; for latency only."""
     prior: Prior | None = None

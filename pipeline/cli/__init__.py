@@ -13,8 +13,8 @@ import redis  # noqa: E402
 import typer  # noqa: E402
 
 from pipeline import __version__  # noqa: E402
-from pipeline.connection import reason  # noqa: E402
 from pipeline.cli import check, demo, evaluate, fit, follow, live, score, train, weights  # noqa: E402
+from pipeline.connection import reason  # noqa: E402
 from pipeline.errors import OddwatchError  # noqa: E402
 
 app = typer.Typer(
@@ -46,7 +46,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version and exit."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
 ) -> None:
     pass
 

@@ -36,9 +36,7 @@ def demo(
     checkpoint = out / "courtyard.safetensors"
     clips, frames = fit_checkpoint([str(p) for p in footage.normal], checkpoint, "motion", config)
     _say(f"   learned from {frames} frames of {clips} clip{'s' if clips != 1 else ''}")
-    _say(
-        "3. Scoring the test through decode, features, temporal model and alerting over Redis Streams; alerts as they come:"
-    )
+    _say("3. Scoring the test through all stages, linked by Redis Streams; alerts as they come:")
     settings = settings.model_copy(update={"models": named_models([checkpoint])})
     scoring = score_files(
         [str(footage.test)], out / "scores", settings, resume=False, quiet=True,
@@ -68,9 +66,8 @@ def comparison(planted: Sequence[Any], alerts: Sequence[dict], seconds: float) -
     final = {a["id"]: a for a in alerts}
     lines, met = [], set()
     for event in planted:
-        hits = [
-            a for a in final.values() if a["start_frame"] <= event.last_frame and a["end_frame"] >= event.first_frame
-        ]
+        first, last = event.first_frame, event.last_frame
+        hits = [a for a in final.values() if a["start_frame"] <= last and a["end_frame"] >= first]
         met |= {a["id"] for a in hits}
         verdict = ", ".join(f"alert at {a['start_s']:.1f} s (peak {a['peak']:.2f})" for a in hits) or "no alert"
         lines.append(f"{event.kind:<8} frames {first:>4}-{last:<4}  {verdict}")

@@ -27,7 +27,7 @@ class Mode(StrEnum):
 def evaluate(
     manifest: Annotated[Path, typer.Option(help="JSON lines: video, split, label, anomalies, group.")],
     model: Annotated[list[Path] | None, typer.Option(help="Checkpoint; may be given several times.")] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for metrics, plots, scores, report.")] = Path("evaluation"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for what it writes.")] = Path("evaluation"),
     config: Annotated[Path | None, typer.Option(help="Configuration file.")] = None,
     split: Annotated[str, typer.Option(help="Split to judge, where the manifest has splits.")] = "test",
     mode: Annotated[Mode, typer.Option(help="causal: scores as emitted; paper: stretched per video.")] = Mode.causal,

@@ -43,7 +43,7 @@ def analysis_height(name: str | None) -> int:
 
 
 def build_extractor(name: str, device: str = "cpu") -> Extractor:
-    """The extractor called `name`. Raises ConfigError listing the known ones; WeightsError if its weights are absent."""
+    """The extractor called `name`. Raises ConfigError listing those there are, WeightsError if weights are absent."""
     return import_module(EXTRACTORS[_known(name)]).build(device)
 
 
