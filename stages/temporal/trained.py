@@ -149,8 +149,7 @@ class Trained:
                 kind = "cells of " if features.cells is not None else ""
                 raise CheckpointError(
                     f"{self.name}: trained on features of {self.extractor!r}, but camera {features.camera} sends "
-                    f"{kind}{features.extractor!r}; set its features to {self.features!r}, or train again with "
-                    f"'oddwatch train {self.kind} --features {features.extractor.partition('@')[0]}'"
+                    f"{kind}{features.extractor!r}; {self._remedy(features.extractor)}"
                 )
             if features.values.shape != (self.input_dim,):
                 raise CheckpointError(
@@ -160,6 +159,13 @@ class Trained:
             if not np.all(np.abs(features.values) <= LARGEST):
                 raise ValueError(f"{features.camera} {features.id}: features are not finite numbers within {LARGEST:g}")
         return torch.from_numpy(np.stack([features.values for features in messages]))
+
+    def _remedy(self, got: str) -> str:
+        again = f"train again with 'oddwatch train {self.kind} --features {got.partition('@')[0]}'"
+        if got.partition("@")[0] != self.features:
+            return f"set its features to {self.features!r}, or {again}"
+        # Same name, other hash: for i3d most likely the weights rounded to float16.
+        return f"other weights or another version of {self.features}: use those it was trained with, or {again}"
 
     def scores(self, header: dict, score: float, lookahead_frames: int = 0) -> Scores:
         """The snippet's score held over its kept frames."""
