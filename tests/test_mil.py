@@ -138,8 +138,8 @@ def test_weights_that_do_not_fit_the_description_are_refused(net):
 @pytest.mark.parametrize(
     ("values", "fields", "error", "message"),
     [
-        pytest.param(np.ones(6), {"extractor": "s3d@ffff"}, CheckpointError, "set its features to 'i3d'", id="extractor"),
-        pytest.param(np.ones(6), {"extractor": "i3d@ffff"}, CheckpointError, "other weights .* of i3d", id="its weights"),
+        pytest.param(np.ones(6), {"extractor": "s3d@ffff"}, CheckpointError, "set its features to 'i3d'", id="name"),
+        pytest.param(np.ones(6), {"extractor": "i3d@ffff"}, CheckpointError, "other weights .* of i3d", id="hash"),
         pytest.param(np.ones(5), {}, CheckpointError, "size 6, but camera cam sends 5", id="size"),
         pytest.param(
             np.ones((2, 6)),
