@@ -64,11 +64,8 @@ class Decoder:
 class DecodeWorker:
     """Holds decode leases and keeps one decoder process running for each."""
 
-    def __init__(
-        self, bus: Bus, leases: Leases, host: Host, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, bus: Bus, leases: Leases, host: Host, *, clock: Callable[[], float] = time.monotonic) -> None:
         import av  # noqa: F401  (imported once here, shared by all forked decoders)
-
 
         self._bus = bus
         self._leases = leases
@@ -99,6 +96,9 @@ class DecodeWorker:
         try:
             self._announce()
             self._holdings.turn(self._clock())
+            self._follow_leases()
+            for decoder in self._decoders.values():
+                self._look_after(decoder)
             self._outages = 0
         except (redis.RedisError, OSError) as error:
             # The decoders go on: they wait for Redis themselves, and the lease tells whether they may publish.
@@ -106,15 +106,14 @@ class DecodeWorker:
             if self._outages == 1:
                 log.warning("Redis does not answer (%s); waiting for it", error)
             time.sleep(min(2.0, 0.1 * self._outages))
-            return
+
+    def _follow_leases(self) -> None:
         held = self._holdings.held
         for key in [k for k, d in self._decoders.items() if held.get(k) != d.spec]:
             self._kill(self._decoders.pop(key))
         for key, spec in held.items():
             if key not in self._decoders:
                 self._decoders[key] = Decoder(spec, 0, Pulse(), 0.0, done=self._is_done(spec))
-        for decoder in self._decoders.values():
-            self._look_after(decoder)
 
     def close(self) -> None:
         """Ask every decoder to end its run, wait a little, release everything."""
@@ -167,7 +166,8 @@ class DecodeWorker:
 
     def _after_end(self, decoder: Decoder, status: int) -> None:
         decoder.pid = 0
-        decoder.done = self._is_done(decoder.spec)
+        # Asking Redis alone is not enough: whoever collects the scores may have removed the finished file by now.
+        decoder.done = (not decoder.spec.live and status == 0) or self._is_done(decoder.spec)
         if decoder.done:
             return
         decoder.quick_deaths = decoder.quick_deaths + 1 if self._clock() - decoder.started_s < 10 else 0

@@ -10,7 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e import REDIS_CLI, REDIS_SERVER, REPOSITORY, environment, film, fitted, oddwatch, redis_server, started, wait_for
+from e2e import (
+    REDIS_CLI,
+    REDIS_SERVER,
+    REPOSITORY,
+    environment,
+    film,
+    fitted,
+    oddwatch,
+    redis_server,
+    started,
+    wait_for,
+)
 
 pytestmark = pytest.mark.skipif(REDIS_SERVER is None, reason="redis-server is not installed")
 
@@ -50,7 +61,17 @@ def test_follow_prints_each_alert_once_as_a_line_of_json(followed: tuple[str, Pa
 @pytest.mark.skipif(REDIS_CLI is None, reason="redis-cli is not installed")
 def test_redis_cli_alone_can_read_them(followed: tuple[str, Path, list[dict]]) -> None:
     url, _, alerts = followed
-    command = [str(REDIS_CLI), "-s", url.removeprefix("unix://"), "xread", "block", "1000", "streams", "oddwatch:alerts", "0"]
+    command = [
+        str(REDIS_CLI),
+        "-s",
+        url.removeprefix("unix://"),
+        "xread",
+        "block",
+        "1000",
+        "streams",
+        "oddwatch:alerts",
+        "0",
+    ]
     said = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
     for alert in alerts:
         assert alert["id"] in said
@@ -71,7 +92,9 @@ def test_the_ten_lines_of_the_readme_follow_them(followed: tuple[str, Path, list
     finally:
         process.kill()
         process.wait()
-    assert sum(line.startswith("open ") for line in log.read_text().splitlines()) == sum(a["phase"] == "open" for a in alerts)
+    assert sum(line.startswith("open ") for line in log.read_text().splitlines()) == sum(
+        a["phase"] == "open" for a in alerts
+    )
 
 
 def test_they_can_be_read_later_by_camera_and_since(followed: tuple[str, Path, list[dict]]) -> None:
@@ -96,5 +119,6 @@ def test_a_person_reads_when_where_and_how_odd(followed: tuple[str, Path, list[d
     assert len(lines) == len(alerts)
     close = next(a for a in alerts if a["phase"] == "close")
     assert any(
-        line.startswith("close") and close["camera"] in line and close["severity"] in line and "peak" in line for line in lines
+        line.startswith("close") and close["camera"] in line and close["severity"] in line and "peak" in line
+        for line in lines
     )

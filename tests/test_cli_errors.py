@@ -1,13 +1,16 @@
 """What a user can get wrong: one clear line that names the file or key and the remedy, and the right exit code."""
 
-import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from e2e import REDIS_SERVER, Ended, film, fitted, oddwatch, redis_server, rows, summary
 from makers_video import cut, write_audio, write_video
+
+from stages.checkpoint import load_checkpoint, save_checkpoint
 
 Maker = Callable[[Path], object]
 
@@ -21,33 +24,45 @@ def one_line(done: Ended, *said: str) -> str:
     return lines[0]
 
 
-BAD_FILES = [
-    pytest.param(lambda p: p.write_bytes(b""), "empty", id="empty file"),
-    pytest.param(lambda p: p.write_text("Dear diary,\n" * 500), "not a video", id="text named .mp4"),
-    pytest.param(lambda p: write_audio(p), "no video", id="sound only"),
-    pytest.param(lambda p: cut(write_video(p), 0.5), "moov", id="never finished"),
-    pytest.param(lambda p: p.write_bytes(os.urandom(30_000)), "not a video", id="noise"),
-]
+BAD_FILES: dict[str, tuple[Maker, str]] = {
+    "void.mp4": (lambda p: p.write_bytes(b""), "empty"),
+    "text.mp4": (lambda p: p.write_text("Dear diary,\n" * 500), "not a video"),
+    "sound.mka": (lambda p: write_audio(p), "no video"),
+    "cut.mp4": (lambda p: cut(write_video(p), 0.5), "moov"),
+    "noise.mp4": (lambda p: p.write_bytes(np.random.default_rng(0).bytes(30_000)), "not a video"),
+}
 
 
-@pytest.mark.parametrize(("make", "said"), BAD_FILES)
-def test_a_bad_file_is_named_and_the_others_are_scored(make: Maker, said: str, tmp_path: Path) -> None:
-    bad = tmp_path / "in" / ("bad.wav" if said == "no video" else "bad.mp4")
-    bad.parent.mkdir()
-    make(bad)
-    write_video(tmp_path / "in" / "good.mp4", 20)
-    out = tmp_path / "out"
-    done = oddwatch("score", bad, bad.parent, "--out", out)
+@pytest.fixture(scope="module")
+def with_bad_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
+    """Every bad file and a good one, scored by one command."""
+    folder = tmp_path_factory.mktemp("bad")
+    for name, (make, _) in BAD_FILES.items():
+        make(folder / name)
+    write_video(folder / "good.mp4", 20)
+    return folder / "out", oddwatch("score", *sorted(folder.iterdir()), "--out", folder / "out")
+
+
+def test_bad_files_take_nothing_from_the_good_one(with_bad_files: tuple[Path, Ended]) -> None:
+    out, done = with_bad_files
     assert done.code == 1, done.err
-    one_line(done, bad.name, said)
-    assert "1 of 2 need attention" in done.out
+    assert f"{len(BAD_FILES)} of {len(BAD_FILES) + 1} need attention" in done.out
     assert len(rows(out / "good.scores.csv")) == 20
-    assert not (out / "bad.scores.csv").exists()
-    by_name = {Path(f["file"]).name: f for f in summary(out)["files"]}
-    assert by_name[bad.name]["status"].startswith("error: ")
-    assert said in by_name[bad.name]["status"]
-    assert by_name["good.mp4"]["status"] == "complete"
-    assert bad.name in (out / "report.html").read_text()
+    assert [p.name for p in out.glob("*.csv")] == ["good.scores.csv"]
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_file_is_named_with_its_reason_wherever_a_user_looks(
+    name: str, with_bad_files: tuple[Path, Ended]
+) -> None:
+    out, done = with_bad_files
+    said = BAD_FILES[name][1]
+    one_line(done, name, said)
+    assert any(name in line and said in line for line in done.out.splitlines())
+    status = next(f["status"] for f in summary(out)["files"] if Path(f["file"]).name == name)
+    assert status.startswith("error: ")
+    assert said in status
+    assert name in (out / "report.html").read_text()
 
 
 def test_what_can_be_read_of_a_truncated_file_is_scored_and_it_is_named(tmp_path: Path) -> None:
@@ -57,7 +72,9 @@ def test_what_can_be_read_of_a_truncated_file_is_scored_and_it_is_named(tmp_path
     one_line(done, "half.mkv", "truncated")
     (found,) = summary(tmp_path / "out")["files"]
     assert 0 < found["decoded"] < 100
-    assert len(rows(tmp_path / "out/half.scores.csv")) == found["decoded"] == found["scored"] + sum(found["gaps"].values())
+    assert (
+        len(rows(tmp_path / "out/half.scores.csv")) == found["decoded"] == found["scored"] + sum(found["gaps"].values())
+    )
 
 
 def test_a_video_shorter_than_a_snippet_is_simply_scored(tmp_path: Path) -> None:
@@ -133,19 +150,11 @@ BAD_CHECKPOINTS = [
 
 
 def _other_features(path: Path) -> None:
-    from dataclasses import replace
-
-    from stages.checkpoint import load_checkpoint, save_checkpoint
-
     checkpoint = load_checkpoint(fitted())
     save_checkpoint(path, replace(checkpoint, meta=checkpoint.meta | {"extractor": "motion@00000000"}))
 
 
 def _without_an_array(path: Path) -> None:
-    from dataclasses import replace
-
-    from stages.checkpoint import load_checkpoint, save_checkpoint
-
     checkpoint = load_checkpoint(fitted())
     save_checkpoint(path, replace(checkpoint, arrays=dict(list(checkpoint.arrays.items())[1:])))
 
@@ -209,7 +218,11 @@ def test_a_full_disk_is_named_and_freeing_it_lets_the_same_command_finish(tmp_pa
 def test_fit_names_what_it_cannot_use(tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_text("no video")
     still = write_video(tmp_path / "few.mp4", 8)
-    for normal, said in ((tmp_path / "bad.mp4", "bad.mp4"), (tmp_path / "no.mp4", "no such file"), (still, "too little")):
+    for normal, said in (
+        (tmp_path / "bad.mp4", "bad.mp4"),
+        (tmp_path / "no.mp4", "no such file"),
+        (still, "too little"),
+    ):
         done = oddwatch("fit", "--normal", normal, "--out", tmp_path / "x.safetensors")
         assert done.code in (1, 2)
         one_line(done, said)
@@ -217,7 +230,14 @@ def test_fit_names_what_it_cannot_use(tmp_path: Path) -> None:
 
 
 def test_wrong_options_are_wrong_usage_without_a_traceback(tmp_path: Path) -> None:
-    for arguments in (["scroe"], ["score"], ["score", "x.mp4"], ["score", "x.mp4", "--out"], ["run"], ["run", "no.yaml"]):
+    for arguments in (
+        ["scroe"],
+        ["score"],
+        ["score", "x.mp4"],
+        ["score", "x.mp4", "--out"],
+        ["run"],
+        ["run", "no.yaml"],
+    ):
         done = oddwatch(*arguments)
         assert done.code == 2, arguments
         assert "Traceback" not in done.err

@@ -27,7 +27,7 @@ def undisturbed(footage: Path) -> dict[str, bytes]:
 
 
 def killed(out: Path, footage: Path, after_s: float, **env: str) -> list[str]:
-    """Kill a `score` some time after its first finished file; nothing of it is left running. Returns what it finished."""
+    """Kill a `score` some time after its first finished file, wait until nothing of it runs; what it finished."""
     with started(out.parent / "log", "score", footage, "--out", out, **env) as process:
         wait_for("a first file", lambda: score_files_in(out) or process.poll() is not None)
         time.sleep(after_s)

@@ -103,7 +103,9 @@ def test_progress_is_one_plain_line_for_each_file(scored: tuple[Path, Ended]) ->
 
 
 def test_globs_and_repeats_mean_each_file_once(footage: Path, tmp_path: Path) -> None:
-    done = oddwatch("score", f"{footage}/**/s*.mp4", footage / "short.mp4", footage / "./one.mp4", "--out", tmp_path, "--json")
+    done = oddwatch(
+        "score", f"{footage}/**/s*.mp4", footage / "short.mp4", footage / "./one.mp4", "--out", tmp_path, "--json"
+    )
     assert done.code == 0, done.err
     printed = json.loads(done.out)
     assert printed == summary(tmp_path)
@@ -133,6 +135,15 @@ def test_alerts_have_the_documented_fields_and_a_picture(tmp_path: Path) -> None
     assert summary(out)["files"][0]["alerts"] == len(opened)
     assert f"{len(opened)} alerts" in done.out
     assert "close" in done.err  # told of as it came
+
+
+def test_what_an_earlier_score_left_is_not_footage(tmp_path: Path) -> None:
+    film(tmp_path / "race.mp4", 60)
+    (tmp_path / "out/snapshots").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "out/snapshots/a.jpg"), picture(0, 64, 48))
+    done = oddwatch("score", tmp_path, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert [Path(f["file"]).name for f in summary(tmp_path / "out")["files"]] == ["race.mp4"]
 
 
 def test_the_street_of_opencv_gives_795_rows(tmp_path: Path) -> None:

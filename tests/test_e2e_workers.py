@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import redis
 from e2e import REDIS_SERVER, film, fitted, oddwatch, redis_server, score_files_in, started, wait_for
 
 pytestmark = pytest.mark.skipif(REDIS_SERVER is None, reason="redis-server is not installed")
@@ -40,12 +41,14 @@ def embedded(footage: Path, models: list[str]) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[Path, int]]:
-    rights = "user alice on >l1llA~ ~oddwatch:* resetchannels +@all -@admin -@dangerous +info".split(" ")
-    with redis_server("--requirepass", "s3cret", "--user", *rights[1:]) as found:
+    rights = ["on", ">l1llA~", "~oddwatch:*", "resetchannels", "+@all", "-@admin", "-@dangerous", "+info"]
+    with redis_server("--requirepass", "s3cret", "--user", "alice", *rights) as found:
         yield found
 
 
-def test_a_second_run_gives_the_same_bytes(footage: Path, models: list[str], embedded: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_second_run_gives_the_same_bytes(
+    footage: Path, models: list[str], embedded: dict[str, bytes], tmp_path: Path
+) -> None:
     assert oddwatch("score", footage, *models, "--out", tmp_path).code == 0
     assert score_files_in(tmp_path) == embedded
 
@@ -78,8 +81,11 @@ def test_separate_workers_two_of_each_stage_give_the_same_bytes(
             for n in range(2):
                 crew.enter_context(started(tmp_path / f"{stage}{n}.log", "worker", stage, REDIS_URL=url))
         done = oddwatch("score", "--no-workers", footage, *models, "--out", tmp_path / "out", REDIS_URL=url)
-    assert done.code == 0, done.err
+        assert done.code == 0, done.err
+        time.sleep(1)
+        left = [k for k in redis.Redis.from_url(url).scan_iter() if b"{" in k]
     assert score_files_in(tmp_path / "out") == embedded
+    assert not left, "a finished file leaves nothing in Redis"
 
 
 def test_without_workers_it_says_which_are_missing_and_goes_on_when_they_come(footage: Path, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def score_files(
             "--no-workers needs a Redis to share with the workers: set REDIS_URL, or redis.url in --config"
         )
     specs = model_specs(config.models)
-    plans, missing = plan_files(paths, config)
+    plans, missing = plan_files(paths, config, out)
     for line in missing:
         sys.stderr.write(f"oddwatch: {line}\n")
     if not plans:
@@ -177,15 +177,18 @@ def _write(run: ScoreRun, plans: Sequence[Plan], out: Path, models: list[str]) -
     return results
 
 
-def plan_files(paths: Sequence[str], config: Config) -> tuple[list[Plan], list[str]]:
-    """What to score, and one line for each path that names nothing. Raises CheckpointError or ConfigError."""
+def plan_files(paths: Sequence[str], config: Config, out: Path) -> tuple[list[Plan], list[str]]:
+    """What to score, and one line for each path that names nothing. Raises CheckpointError or ConfigError.
+
+    What an earlier `score` left in `out` (snapshots) is not footage, should a folder be searched that holds it.
+    """
     from stages.sources import Source, expand
 
     sources: dict[str, Source] = {}
     missing = []
     for path in paths:
         try:
-            sources |= {s.uri: s for s in expand([path])}
+            sources |= {s.uri: s for s in expand([path]) if _is_in(path, out) or not _is_in(s.uri, out)}
         except UsageError as error:
             missing.append(str(error))
     for source in [s for s in sources.values() if s.kind == "live"]:
@@ -210,6 +213,10 @@ def plan_files(paths: Sequence[str], config: Config) -> tuple[list[Plan], list[s
 def _stem(uri: str) -> str:
     path = Path(uri)
     return path.name if path.is_dir() else path.stem
+
+
+def _is_in(uri: str, folder: Path) -> bool:
+    return "://" not in uri and Path(uri).resolve().is_relative_to(folder.resolve())
 
 
 def _whole(uri: str) -> str:

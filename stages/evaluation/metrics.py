@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from stages.manifest import Interval
 
@@ -31,6 +30,9 @@ class Ranking:
 
 def rank(truth: np.ndarray, score: np.ndarray) -> Ranking:
     """Frame-level ROC-AUC and AP of score float32 (N,) against truth bool (N,); NaN scores are left out."""
+    # Importing it takes longer than scoring a short clip, and only footage with ground truth needs it.
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     scored = ~np.isnan(score)
     truth, score = truth[scored], score[scored]
     positive = int(truth.sum())
@@ -54,6 +56,8 @@ def rank(truth: np.ndarray, score: np.ndarray) -> Ranking:
 
 def roc_points(truth: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """False and true positive rates, float64 (at most ROC_POINTS,), for drawing; None where `rank` has no AUC."""
+    from sklearn.metrics import roc_curve
+
     scored = ~np.isnan(score)
     if len(np.unique(truth[scored])) < 2:
         return None
