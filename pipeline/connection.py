@@ -70,7 +70,7 @@ def _in_cluster(client: Any) -> bool:
 
 def _sentinel_master(url: str, options: dict[str, Any]) -> Any:
     nodes, name, db, user, password = parse_sentinel(url)
-    sentinel = redis.Sentinel(nodes, socket_timeout=2.0)
+    sentinel = redis.Sentinel(nodes, socket_timeout=2.0)  # type: ignore[no-untyped-call]
     client = sentinel.master_for(  # type: ignore[no-untyped-call]
         name, **options, username=user, password=password, db=db
     )

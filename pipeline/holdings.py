@@ -56,7 +56,11 @@ class Holdings:
         renewal = now_s >= self._next_renewal_s
         if renewal:
             self._next_renewal_s = now_s + self._leases.lease_ms / 4000
-            self._lose(self.renew())
+            for key in self.renew():
+                log.warning("lost the lease of %s %s", *key)
+                # Not to be had again in this turn: whoever works on it must see that it was gone.
+                self.held.pop(key, None)
+                wanted.pop(key, None)
         least, most = fair_share(len(wanted), self._peers.workers)
         if renewal and self._give_up(least, most):
             self._next_taking_s = now_s + self._leases.lease_ms / 4000  # the hungry come first
@@ -81,11 +85,6 @@ class Holdings:
         """All there is to do in this worker's stage."""
         stage = self._leases.stage
         return {(camera, s): spec for camera, spec in self._registry.specs.items() for s in spec.stages(stage)}
-
-    def _lose(self, lost: list[Key]) -> None:
-        for key in lost:
-            log.warning("lost the lease of %s %s", *key)
-            self.held.pop(key, None)
 
     def _give_up(self, least: int, most: int) -> bool:
         """Let go of what others lack: for the hungry down to the least fair share, else down to the most."""

@@ -9,6 +9,7 @@ from pipeline.bus import Bus, Entry, Id, parse_id
 from pipeline.codec import State, decode, decode_state, encode_state
 from pipeline.messages import Message
 from pipeline.spec import CameraSpec
+from pipeline.work import Turn
 
 ZERO: Id = (0, 0)
 
@@ -22,6 +23,25 @@ class Head:
     since_s: float
     attempts: int = 1
     """How often work on it began, this time included."""
+
+
+Due = dict[str, Head]
+"""Stream -> its head; all of one id."""
+
+
+def entry_of(due: Due) -> Entry:
+    """One of them: their ids are equal."""
+    return next(iter(due.values())).entry
+
+
+def attempts_of(due: Due) -> int:
+    """How often work on them began, this time included."""
+    return max(head.attempts for head in due.values())
+
+
+def turn_of(due: Due) -> Turn:
+    """What the stage is given."""
+    return {stream.partition("}:")[2]: head.message for stream, head in due.items()}
 
 
 @dataclass(slots=True, eq=False)
@@ -113,7 +133,7 @@ class Lane:
         """Whether an entry is the very next one after what was settled last."""
         return entry.id == (self.last[0], self.last[1] + 1)
 
-    def due(self, now_s: float) -> dict[str, Head]:
+    def due(self, now_s: float) -> Due:
         """The heads that share the smallest id, once no other input can still bring it; else nothing.
 
         An input whose head is already beyond that id does not have it. A live camera waits for a silent input

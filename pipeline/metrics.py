@@ -60,7 +60,7 @@ class StatusCollector:
 def serve_metrics(port: int, read: StatusOf) -> ThreadingHTTPServer:
     """Serve /metrics and /healthz on all interfaces from a thread. Raises OddwatchError if the port is taken."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(StatusCollector(read))  # type: ignore[arg-type]
+    registry.register(StatusCollector(read))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -13,10 +13,10 @@ from pipeline.errors import LeaseLost
 from pipeline.forward import forward
 from pipeline.holdings import POLL_S, Holdings
 from pipeline.keeper import Keeper
-from pipeline.lane import Head, Lane, work_key
+from pipeline.lane import Due, Lane, attempts_of, entry_of, turn_of, work_key
 from pipeline.lease import Leases
 from pipeline.spec import CameraSpec
-from pipeline.work import Result, Turn, Work, give_up
+from pipeline.work import Result, Work, give_up
 from pipeline.workshop import WorkFor, Workshop
 
 log = logging.getLogger(__name__)
@@ -196,8 +196,8 @@ class Worker:
         pending = self._bus.client.xpending(stream, lane.stage)
         return bool(pending["pending"]) and (before is None or parse_id(pending["min"]) < before)
 
-    def _process(self, ready: list[tuple[Lane, dict[str, Head]]]) -> int:
-        by_work: dict[str, list[tuple[Lane, dict[str, Head]]]] = {}
+    def _process(self, ready: list[tuple[Lane, Due]]) -> int:
+        by_work: dict[str, list[tuple[Lane, Due]]] = {}
         for lane, due in ready:
             by_work.setdefault(work_key(lane.spec, lane.stage), []).append((lane, due))
         settled = 0
@@ -208,32 +208,28 @@ class Worker:
                     settled += self._settle(lane, due, result)
         return settled
 
-    def _try(self, work: Work, items: list[tuple[Lane, dict[str, Head]]]) -> list[Result | None]:
+    def _try(self, work: Work, items: list[tuple[Lane, Due]]) -> list[Result | None]:
         """Results, None for what must be tried again. A batch that fails is tried item by item."""
-        doubtful = [due for lane, due in items if self._attempts(due) > lane.spec.max_deliveries]
+        doubtful = [due for lane, due in items if attempts_of(due) > lane.spec.max_deliveries]
         if not doubtful:
             try:
-                return list(work.run([(_turn(lane, due), lane.state) for lane, due in items]))
+                return list(work.run([(turn_of(due), lane.state) for lane, due in items]))
             except Exception as error:
                 if len(items) == 1:
                     lane, due = items[0]
-                    log.warning("%s %s: %s failed: %s", lane.spec.camera, lane.stage, _first(due).entry.id_text, error)
+                    log.warning("%s %s: %s failed: %s", lane.spec.camera, lane.stage, entry_of(due).id_text, error)
                     lane.fail(self._bus, error, self._clock())
                     return [None]
         elif len(items) == 1:
             return [self._bury(work, *items[0])]
         return [self._try(work, [item])[0] for item in items]
 
-    @staticmethod
-    def _attempts(due: dict[str, Head]) -> int:
-        return max(head.attempts for head in due.values())
-
-    def _bury(self, work: Work, lane: Lane, due: dict[str, Head]) -> Result:
+    def _bury(self, work: Work, lane: Lane, due: Due) -> Result:
         why = lane.last_error or "the worker died on it"
-        entry = _first(due).entry
+        entry = entry_of(due)
         log.error("%s %s: gave up on %s: %s", lane.spec.camera, lane.stage, entry.id_text, why)
-        self._bus.bury(lane.stage, lane.spec.camera, entry, why, self._attempts(due) - 1)
-        turn, why = _turn(lane, due), f"{lane.stage}: {why}"
+        self._bus.bury(lane.stage, lane.spec.camera, entry, why, attempts_of(due) - 1)
+        turn, why = turn_of(due), f"{lane.stage}: {why}"
         try:
             return give_up(work, turn, lane.state, why)
         except Exception as error:
@@ -241,8 +237,8 @@ class Worker:
             log.error("%s %s: forgets what it had learned: %s", lane.spec.camera, lane.stage, error)
             return give_up(work, turn, {}, why)
 
-    def _settle(self, lane: Lane, due: dict[str, Head], result: Result) -> int:
-        entry = _first(due).entry
+    def _settle(self, lane: Lane, due: Due, result: Result) -> int:
+        entry = entry_of(due)
         bounds = [lane.spec.bound(m) for m in result.messages]
 
         def also(pipe: object) -> None:
@@ -296,11 +292,3 @@ class Worker:
         self._lanes.clear()
         self._holdings.forget()
         self._sleep(min(5.0, 0.02 * 2 ** min(self._outages, 8)))
-
-
-def _first(due: dict[str, Head]) -> Head:
-    return next(iter(due.values()))
-
-
-def _turn(lane: Lane, due: dict[str, Head]) -> Turn:
-    return {stream.partition("}:")[2]: head.message for stream, head in due.items()}

@@ -125,6 +125,21 @@ def test_a_worker_that_cannot_do_the_work_leaves_no_camera_unwatched(bus: Bus) -
     assert (len(unable.cameras), len(able.cameras)) == (2, 2)
 
 
+def test_a_lease_that_was_lost_and_is_free_again_is_seen_as_lost(bus: Bus) -> None:
+    """In between another may have worked: what this one remembers of the camera must be read anew."""
+    cameras(bus, 1)
+    clock = FakeClock()
+    one = Host(bus, "one", clock)
+    one.turn()
+    bus.client.delete(bus.keys.lease("c00", "alerting"))
+    clock.sleep(20)
+    assert one.holdings.turn(clock.now_s)
+    assert one.cameras == set()
+    clock.sleep(1)
+    assert one.holdings.turn(clock.now_s)
+    assert one.cameras == {"c00"}
+
+
 def test_a_removed_camera_is_let_go_and_its_lease_is_gone(bus: Bus) -> None:
     cameras(bus, 2)
     clock = FakeClock()
