@@ -221,6 +221,29 @@ def test_the_state_of_a_stage_survives_its_worker(bus: Bus) -> None:
     assert np.array_equal(again, unregister_cameras)
 
 
+def test_a_group_that_was_lost_and_starts_again_repeats_nothing(bus: Bus) -> None:
+    """An operator deleted it; made again from the first entry, it hands out what was settled long ago."""
+    announce(bus, spec())
+    stream, out = bus.keys.stream("cam", "features:motion"), bus.keys.stream("cam", "scores:novelty")
+    publish(bus, stream, *map(features, range(3)))
+    one = worker(bus, "temporal")
+    turn_until(lambda: bus.client.xlen(out) == 3, one)
+    saved = bus.client.hgetall(bus.keys.state("cam", "temporal:novelty"))
+    assert saved
+    bus.client.xtrim(stream, minid=f"{RUN}-1", approximate=False)
+    bus.client.xgroup_destroy(stream, "temporal:novelty")
+    turn_until(lambda: bus.client.xinfo_groups(stream) and bus.client.xinfo_groups(stream)[0]["lag"] == 0, one)
+    one.turn()
+    assert bus.client.hgetall(bus.keys.state("cam", "temporal:novelty")) == saved
+    publish(bus, stream, features(3))
+    turn_until(lambda: bus.client.xlen(out) == 4, one)
+    undisturbed = ToyModel("novelty")
+    state: State = {}
+    for n in range(4):
+        ((expected,), state) = undisturbed.process([(features(n), state)])[0]
+    assert np.array_equal(messages_of(bus, "scores:novelty")[3].raw, expected.raw)
+
+
 def test_another_models_memory_is_not_taken_over(bus: Bus) -> None:
     announce(bus, spec())
     stream = bus.keys.stream("cam", "features:motion")
