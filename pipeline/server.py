@@ -50,6 +50,12 @@ def embedded_binary() -> str:
         ) from error
 
 
+def _temporary_folder() -> Path:
+    """$TMPDIR, unless that is too long for a socket in it: the kernel takes some 100 characters."""
+    usual = Path(tempfile.gettempdir())
+    return usual if len(os.fsencode(usual)) <= 60 or not os.access("/tmp", os.W_OK) else Path("/tmp")
+
+
 def _remove_leftovers(folder: Path) -> None:
     """Delete what servers of processes that no longer live have left behind."""
     for old in folder.glob(f"{FOLDER_PREFIX}*"):
@@ -61,7 +67,7 @@ def _remove_leftovers(folder: Path) -> None:
 def running_servers() -> list[str]:
     """Addresses of embedded servers that other Oddwatch processes of this user run now."""
     found = []
-    for folder in sorted(Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*")):
+    for folder in sorted(_temporary_folder().glob(f"{FOLDER_PREFIX}*")):
         pid = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
         path = folder / "redis.sock"
         if pid.isdigit() and Path(f"/proc/{pid}").exists() and os.access(path, os.W_OK):
@@ -82,7 +88,7 @@ class EmbeddedServer:
 
         Start it from the main thread: the kernel ties "dies with its parent" to the thread that started it.
         """
-        folder = Path(tempfile.gettempdir())
+        folder = _temporary_folder()
         _remove_leftovers(folder)
         self._folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=folder))
         self._socket = self._folder / "redis.sock"

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import av
 import numpy as np
+import pytest
 import redis
 
 REPOSITORY = Path(__file__).parents[1]
@@ -125,6 +126,13 @@ def title(pid: int) -> str:
 def members(pid: int, name: str) -> list[int]:
     """Descendants whose title begins with `oddwatch <name>`."""
     return sorted(p for p, t in family(pid).items() if t.startswith(f"oddwatch {name}"))
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A $TMPDIR of a test's own, short enough for a socket in it."""
+    with tempfile.TemporaryDirectory(prefix="ow-") as folder:
+        yield Path(folder)
 
 
 # -- footage --------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from e2e import REDIS_SERVER, Ended, film, fitted, oddwatch, redis_server, rows, summary
+from e2e import temporary as temporary
 from makers_video import cut, write_audio, write_video
 
 from stages.checkpoint import load_checkpoint, save_checkpoint
@@ -262,9 +263,9 @@ def test_run_and_check_name_what_is_wrong_with_a_camera(tmp_path: Path) -> None:
     one_line(done, "no camera to watch", "cameras:")
 
 
-def test_status_and_alerts_say_when_nothing_runs(tmp_path: Path) -> None:
+def test_status_and_alerts_say_when_nothing_runs(temporary: Path) -> None:
     for command in ("status", "alerts"):
-        done = oddwatch(command, TMPDIR=str(tmp_path))
+        done = oddwatch(command, TMPDIR=str(temporary))
         assert done.code == 2
         one_line(done, "REDIS_URL", "oddwatch run")
     done = oddwatch("alerts", "--since", "yesterday", REDIS_URL="redis://127.0.0.1:1")

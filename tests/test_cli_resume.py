@@ -7,7 +7,19 @@ import time
 from pathlib import Path
 
 import pytest
-from e2e import REDIS_SERVER, family, film, kill, oddwatch, redis_server, score_files_in, started, summary, wait_for
+from e2e import (
+    REDIS_SERVER,
+    family,
+    film,
+    kill,
+    oddwatch,
+    redis_server,
+    score_files_in,
+    started,
+    summary,
+    wait_for,
+)
+from e2e import temporary as temporary
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +57,10 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_a_killed_score_resumes_where_it_was(footage: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
-    out, temporary = tmp_path / "out", tmp_path / "t"
-    temporary.mkdir()
+def test_a_killed_score_resumes_where_it_was(
+    footage: Path, undisturbed: dict[str, bytes], tmp_path: Path, temporary: Path
+) -> None:
+    out = tmp_path / "out"
     env = {"TMPDIR": str(temporary)}
     finished = killed(out, footage, random.Random(1).uniform(0, 0.6), **env)
     assert list(temporary.glob("oddwatch-redis-*")), "a killed command cannot clean up; the next one does"
@@ -68,9 +81,7 @@ def test_it_resumes_at_once_on_a_redis_that_remembers_the_killed_one(
 ) -> None:
     with redis_server() as (socket, _):
         url = f"unix://{socket}"
-        for seed in range(2):
-            killed(tmp_path / "out", footage, random.Random(seed).uniform(0, 0.5), REDIS_URL=url)
-            (tmp_path / "out" / "clip0.scores.csv").unlink(missing_ok=True)
+        killed(tmp_path / "out", footage, random.Random(2).uniform(0, 0.5), REDIS_URL=url)
         done = oddwatch("score", footage, "--out", tmp_path / "out", REDIS_URL=url)
     assert done.code == 0, done.err
     assert score_files_in(tmp_path / "out") == undisturbed
@@ -86,9 +97,9 @@ def test_nothing_is_kept_with_no_resume_nor_under_other_settings(tmp_path: Path)
     assert "done before" not in oddwatch("score", clip, "--out", tmp_path / "out", "--config", config).err
 
 
-def test_a_file_is_scored_by_one_command_at_a_time(footage: Path, tmp_path: Path) -> None:
-    with started(tmp_path / "log", "score", footage, "--out", tmp_path / "a", TMPDIR=str(tmp_path)):
-        folder = wait_for("its server", lambda: next(tmp_path.glob("oddwatch-redis-*"), None))
+def test_a_file_is_scored_by_one_command_at_a_time(footage: Path, tmp_path: Path, temporary: Path) -> None:
+    with started(tmp_path / "log", "score", footage, "--out", tmp_path / "a", TMPDIR=str(temporary)):
+        folder = wait_for("its server", lambda: next(temporary.glob("oddwatch-redis-*"), None))
         url = f"unix://{folder}/redis.sock"
         time.sleep(1.5)
         done = oddwatch("score", footage, "--out", tmp_path / "b", REDIS_URL=url)
@@ -97,8 +108,8 @@ def test_a_file_is_scored_by_one_command_at_a_time(footage: Path, tmp_path: Path
     assert "Traceback" not in done.err
 
 
-def test_control_c_stops_quickly_and_leaves_nothing_behind(footage: Path, tmp_path: Path) -> None:
-    with started(tmp_path / "log", "score", footage, "--out", tmp_path / "out", TMPDIR=str(tmp_path)) as process:
+def test_control_c_stops_quickly_and_leaves_nothing_behind(footage: Path, tmp_path: Path, temporary: Path) -> None:
+    with started(tmp_path / "log", "score", footage, "--out", tmp_path / "out", TMPDIR=str(temporary)) as process:
         wait_for("a first file", lambda: score_files_in(tmp_path / "out"))
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 130
@@ -107,4 +118,4 @@ def test_control_c_stops_quickly_and_leaves_nothing_behind(footage: Path, tmp_pa
     assert "oddwatch: interrupted; give the same command again" in said
     assert "Traceback" not in said
     assert "WARNING" not in said
-    assert not list(tmp_path.glob("oddwatch-redis-*"))
+    assert not list(temporary.glob("oddwatch-redis-*"))

@@ -146,6 +146,13 @@ def test_what_an_earlier_score_left_is_not_footage(tmp_path: Path) -> None:
     assert [Path(f["file"]).name for f in summary(tmp_path / "out")["files"]] == ["race.mp4"]
 
 
+def test_a_long_path_to_temporary_files_is_no_obstacle(tmp_path: Path) -> None:
+    (far := tmp_path / ("far" * 20) / ("away" * 10)).mkdir(parents=True)
+    video = write_video(tmp_path / "v.mp4", 3)
+    done = oddwatch("score", video, "--out", tmp_path / "out", TMPDIR=str(far))
+    assert done.code == 0, done.err
+
+
 def test_the_street_of_opencv_gives_795_rows(tmp_path: Path) -> None:
     video = SHARED / "data/videos/vtest.avi"
     if not video.exists():

@@ -16,7 +16,19 @@ from typing import Any
 import pytest
 import redis
 import rtsp_server
-from e2e import REDIS_SERVER, everything_in, family, film, kill, members, oddwatch, redis_server, started, wait_for
+from e2e import (
+    REDIS_SERVER,
+    everything_in,
+    family,
+    film,
+    kill,
+    members,
+    oddwatch,
+    redis_server,
+    started,
+    wait_for,
+)
+from e2e import temporary as temporary
 
 from pipeline.codec import decode
 from pipeline.messages import End, Fused, Gap
@@ -198,19 +210,19 @@ def test_control_c_drains_and_ends_with_0(site: Site) -> None:
         assert isinstance(max(runs(client, camera).items())[1][-1], End), "not drained"
 
 
-def test_sigterm_ends_with_0_and_the_embedded_server_with_it(tmp_path: Path) -> None:
+def test_sigterm_ends_with_0_and_the_embedded_server_with_it(tmp_path: Path, temporary: Path) -> None:
     video, port = film(tmp_path / "street.mp4", 60), rtsp_server.free_port()
     server = rtsp_server.start(video, port, "tcp")
     try:
         config = tmp_path / "c.yaml"
         config.write_text(f"cameras:\n  door: {{source: 'rtsp://127.0.0.1:{port}/stream'}}\n")
-        with started(tmp_path / "log", "run", config, TMPDIR=str(tmp_path)) as process:
+        with started(tmp_path / "log", "run", config, TMPDIR=str(temporary)) as process:
             wait_for("a decoder", lambda: members(process.pid, "decoder door"))
-            wait_for("a camera", lambda: "door: online" in oddwatch("status", TMPDIR=str(tmp_path)).out)
+            wait_for("a camera", lambda: "door: online" in oddwatch("status", TMPDIR=str(temporary)).out)
             everyone = family(process.pid)
             process.send_signal(signal.SIGTERM)
             assert process.wait(40) == 0, (tmp_path / "log").read_text()
             wait_for("nothing to be left", lambda: not any(Path(f"/proc/{pid}").exists() for pid in everyone), 10)
-        assert not list(tmp_path.glob("oddwatch-redis-*"))
+        assert not list(temporary.glob("oddwatch-redis-*"))
     finally:
         end(server)
