@@ -91,6 +91,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         process = stack.enter_context(started(log, "run", config, REDIS_URL=url, GATE_PASSWORD="S3cr3t"))
         site = Site(process, log, url, gate, video, ports[0], ports[3], config)
         stack.callback(lambda: end(site.gate))
+        wait_for("scores of both cameras", lambda: min(site.scored("gate"), site.scored("yard")) > 40)
         yield site
 
 
@@ -111,7 +112,6 @@ def runs(client: redis.Redis, camera: str) -> dict[int, list[Fused | Gap | End]]
 
 def test_a_camera_that_dies_and_returns_is_a_new_run_with_its_gap(site: Site) -> None:
     client = redis.Redis.from_url(site.url)
-    wait_for("scores of both cameras", lambda: min(site.scored("gate"), site.scored("yard")) > 40)
     first = site.camera("gate")["run"]["run_ms"]
 
     end(site.gate)
