@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 from e2e import (
     REDIS_CLI,
-    REDIS_SERVER,
     REPOSITORY,
     environment,
     film,
     fitted,
+    needs_redis_server,
     oddwatch,
     redis_server,
     started,
     wait_for,
 )
 
-pytestmark = pytest.mark.skipif(REDIS_SERVER is None, reason="redis-server is not installed")
+pytestmark = needs_redis_server
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_follow_prints_each_alert_once_as_a_line_of_json(followed: tuple[str, Pa
     assert "Traceback" not in log.read_text()
 
 
-@pytest.mark.skipif(REDIS_CLI is None, reason="redis-cli is not installed")
+@needs_redis_server
 def test_redis_cli_alone_can_read_them(followed: tuple[str, Path, list[dict]]) -> None:
     url, _, alerts = followed
     command = [

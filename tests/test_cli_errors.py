@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from e2e import REDIS_SERVER, Ended, film, fitted, oddwatch, redis_server, rows, summary
+from e2e import Ended, film, fitted, needs_redis_server, oddwatch, redis_server, rows, summary
 from e2e import temporary as temporary
 from makers_video import cut, write_audio, write_video
 
@@ -180,7 +180,7 @@ def test_redis_that_nobody_serves_is_named(tmp_path: Path) -> None:
     one_line(done, "localhost:6379", "not a Redis address", "redis://")
 
 
-@pytest.mark.skipif(REDIS_SERVER is None, reason="redis-server is not installed")
+@needs_redis_server
 def test_a_wrong_redis_password_is_named(tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.mp4", 3)
     with redis_server("--requirepass", "right") as (_, port):

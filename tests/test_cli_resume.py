@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from e2e import (
-    REDIS_SERVER,
     family,
     film,
     kill,
+    needs_redis_server,
     oddwatch,
     redis_server,
     score_files_in,
@@ -75,7 +75,7 @@ def test_a_killed_score_resumes_where_it_was(
     assert not list(out.rglob("*.part"))
 
 
-@pytest.mark.skipif(REDIS_SERVER is None, reason="redis-server is not installed")
+@needs_redis_server
 def test_it_resumes_at_once_on_a_redis_that_remembers_the_killed_one(
     footage: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:

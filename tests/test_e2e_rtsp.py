@@ -17,12 +17,13 @@ import pytest
 import redis
 import rtsp_server
 from e2e import (
-    REDIS_SERVER,
+    IN_CI,
     everything_in,
     family,
     film,
     kill,
     members,
+    needs_redis_server,
     oddwatch,
     redis_server,
     started,
@@ -35,8 +36,8 @@ from pipeline.messages import End, Fused, Gap
 
 MISSING = rtsp_server.missing("tcp")
 pytestmark = [
-    pytest.mark.skipif(bool(MISSING), reason=MISSING or "-"),
-    pytest.mark.skipif(REDIS_SERVER is None, reason="redis-server is not installed"),
+    pytest.mark.skipif(bool(MISSING) and not IN_CI, reason=MISSING or "-"),
+    needs_redis_server,
 ]
 SECRETS = ("S3cr3t", "admin-joe", "t0ken-9")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import redis
-from e2e import REDIS_SERVER, film, fitted, oddwatch, redis_server, score_files_in, started, wait_for
+from e2e import film, fitted, needs_redis_server, oddwatch, redis_server, score_files_in, started, wait_for
 
-pytestmark = pytest.mark.skipif(REDIS_SERVER is None, reason="redis-server is not installed")
+pytestmark = needs_redis_server
 STAGES = ("decode", "features", "temporal", "alerting")
 
 
