@@ -41,7 +41,7 @@ from stages.weights import default_home
 FOLDS, SEEDS = 5, (0, 1, 2)
 MIL = Recipe(
     model=MILConfig(input_dim=1024),
-    settings=Settings(iterations=240, batch=16, learning_rate=0.01, chain=1, check_every=240),
+    settings=Settings(iterations=80, batch=16, learning_rate=0.01, chain=1, check_every=80),
     segments=4,
     standardise=True,
     validation=0,
@@ -49,11 +49,11 @@ MIL = Recipe(
 CHAINED = replace(MIL, settings=replace(MIL.settings, chain=2), segments=8)
 RTFM = Recipe(
     model=RTFMConfig(input_dim=1024, mode="causal", window=16),
-    settings=Settings(iterations=80, batch=8, learning_rate=1e-3, chain=2, check_every=10),
-    segments=8,
-    validation=0.2,
+    settings=Settings(iterations=100, batch=8, learning_rate=2e-4, chain=1, check_every=100),
+    segments=4,
+    validation=0,
 )
-"""Its iteration is chosen by an inner split of the training groups: it learns a hundred clips by heart in 75 steps."""
+"""A fifth of the published rate: at 1e-3 it learns a hundred clips by heart in 75 steps and ranks others by chance."""
 BASELINES = {"I3D mean + logistic regression, C=1": 1.0, "I3D mean + logistic regression, C=0.01": 0.01}
 
 
