@@ -108,6 +108,25 @@ class Bus:
         reply = self.client.xreadgroup(group, group, streams, count=1, block=block)
         return {(name.decode(), group): Entry(parse_id(got[0][0]), got[0][1] or {}) for name, got in reply or []}
 
+    def read_after(self, positions: Mapping[str, Id], block_s: float) -> dict[str, list[Entry]]:
+        """Entries behind a position of each stream, waiting up to `block_s` for the first; no group takes part.
+
+        The reader keeps the positions, so an entry whose reply was lost simply comes again.
+        """
+        requests = [{stream: at} for stream, at in positions.items()] if self.is_cluster else [dict(positions)]
+        found: dict[str, list[Entry]] = {}
+        deadline = time.monotonic() + block_s
+        while not found:
+            block = max(1, int(block_s * 1000)) if len(requests) == 1 else None
+            for request in requests:
+                ids = {stream: f"{ms}-{seq}" for stream, (ms, seq) in request.items()}
+                for name, entries in self.client.xread(ids, count=16, block=block) or []:
+                    found[name.decode()] = [Entry(parse_id(entry_id), fields) for entry_id, fields in entries]
+            if found or time.monotonic() >= deadline:
+                break
+            time.sleep(LOOK_S * len(requests))
+        return found
+
     def peek_pending(self, stream: str, group: str) -> tuple[Entry, int] | None:
         """The oldest entry delivered and never acknowledged, and how often work on it began; None if there is none.
 

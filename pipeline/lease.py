@@ -126,6 +126,11 @@ class Leases:
         self._client.hdel(self._keys.workers, self.name)
 
 
+def keep(client: Any, key: str, token: str, ms: int) -> bool:
+    """Prolong one key that `token` holds; False if it holds it no more."""
+    return bool(client.eval(_RENEW, 1, key, token, ms))
+
+
 def release(client: Any, keys: Keys, camera: str, stage: str, token: str) -> None:
     """Free one lease that `token` holds: by its worker when it lets go, by the supervisor when it has died."""
     client.eval(_RELEASE, 1, keys.lease(camera, stage), token)

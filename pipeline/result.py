@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,8 @@ class FileResult(BaseModel):
     alerts: list[dict] = []
     """Alert messages in order, snapshots as paths relative to --out."""
     status: str
+    csv_sha256: str = ""
+    """Of the scores, so that another file's are never taken for these."""
 
     @property
     def failed(self) -> bool:
@@ -60,9 +63,31 @@ def read_record(out: Path, camera: str, config_hash: str) -> FileResult | None:
         result = FileResult.model_validate_json((out / RECORDS / f"{camera}.json").read_bytes())
     except (OSError, ValidationError):
         return None
-    if result.config_hash != config_hash or result.csv is None or not (out / result.csv).exists():
+    if result.config_hash != config_hash or result.csv is None or result.status.startswith("error"):
         return None
-    return result
+    try:
+        return result if file_sha256(out / result.csv) == result.csv_sha256 else None
+    except OSError:
+        return None
+
+
+def csv_owners(out: Path) -> dict[str, str]:
+    """CSV name -> camera, of all files that were ever finished into this folder."""
+    owners = {}
+    for record in (out / RECORDS).glob("*.json"):
+        try:
+            result = FileResult.model_validate_json(record.read_bytes())
+        except (OSError, ValidationError):
+            continue
+        if result.csv is not None:
+            owners[result.csv] = result.camera
+    return owners
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file's content. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_record(out: Path, result: FileResult) -> None:

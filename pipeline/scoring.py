@@ -15,14 +15,17 @@ from typing import Protocol
 
 import redis
 
-from pipeline.bus import Bus, Entry
+from pipeline.alerting import alert_fields
+from pipeline.bus import Bus, Entry, Id
 from pipeline.codec import decode
 from pipeline.errors import OddwatchError
-from pipeline.lease import heartbeats
+from pipeline.forward import ALERTS_KEPT
+from pipeline.jobs import CLAIM_S, is_dead, left_open
+from pipeline.lease import heartbeats, keep
 from pipeline.messages import End, Fused, Gap
 from pipeline.registry import register, unregister
-from pipeline.result import FileResult, read_record, write_record
-from pipeline.spec import COLLECTOR, CameraSpec
+from pipeline.result import FileResult, file_sha256, read_record, write_record
+from pipeline.spec import STAGES, CameraSpec
 from stages.alerting.alert import Alert
 from stages.atomic import write_whole
 from stages.evaluation.scores_csv import ScoresCsv
@@ -30,8 +33,6 @@ from stages.evaluation.scores_csv import ScoresCsv
 log = logging.getLogger(__name__)
 
 BLOCK_S = 0.2
-CLAIM_S = 15
-"""A `score` that says nothing for so long has lost its claim on a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class Job:
     last_s: float = 0.0
     step_s: float = 0.0
     last_alert: str = "-"
+    taken: Id = (0, 0)
+    """The last entry of `stream` that was written down."""
 
     def count(self, name: str, frames: int) -> None:
         self.counts[name] = self.counts.get(name, 0) + frames
@@ -89,7 +92,8 @@ class ScoreRun:
         self._clock = clock
         self._jobs: dict[str, Job] = {}
         self._me = f"{socket.gethostname()}:{os.getpid()}"
-        self._next_claims_s = 0.0
+        self._next_look_s = 0.0
+        self._problem = ""
         self.results: dict[str, FileResult] = {}
         """By camera."""
 
@@ -106,18 +110,13 @@ class ScoreRun:
         self._fill()
         if not self._jobs:
             return
-        self._keep_claims()
-        try:
-            entries = self._bus.read_new([(job.stream, COLLECTOR) for job in self._jobs.values()], BLOCK_S)
-        except redis.ResponseError as error:
-            if not any(word in str(error) for word in ("NOGROUP", "UNBLOCKED", "no such key")):
-                raise
-            log.warning("Redis has lost its data; starting the unfinished files again")
-            self._restart_jobs()
-            return
-        by_stream = {job.stream: job for job in self._jobs.values()}
-        for (stream, _), entry in entries.items():
-            self._take(by_stream[stream], entry)
+        self._look_around()
+        jobs = {job.stream: job for job in self._jobs.values()}
+        for stream, entries in self._bus.read_after({s: job.taken for s, job in jobs.items()}, BLOCK_S).items():
+            for entry in entries:
+                self._take(jobs[stream], entry)
+            # What is written down makes room: the alerting stage waits while the stream is full.
+            self._bus.client.xtrim(stream, minid=_after(jobs[stream].taken), approximate=False)
 
     def abandon(self) -> None:
         """Leave no half-written file and no registration behind; finished files stay."""
@@ -148,12 +147,12 @@ class ScoreRun:
         camera = plan.spec.camera
         claim = self._bus.keys.claim(camera)
         holder = self._bus.client.set(claim, self._me, nx=True, ex=CLAIM_S, get=True)
-        if holder is not None and holder.decode() != self._me and not _is_dead(holder.decode()):
+        if holder is not None and holder.decode() != self._me and not is_dead(holder.decode()):
             raise OddwatchError(
                 f"{plan.shown}: is being scored by {holder.decode()} on this Redis; wait for it, or set another "
                 f"redis.prefix (if it was killed, its claim ends in {CLAIM_S} s)"
             )
-        unregister(self._bus.client, self._bus.keys, camera)
+        self._forget(camera)
         self._bus.client.set(claim, self._me, ex=CLAIM_S)
         spec = plan.spec.model_copy(update={"run_ms": self._bus.now_ms()})
         job = Job(
@@ -167,26 +166,50 @@ class ScoreRun:
         self._jobs[camera] = job
         self._watcher.started(plan)
 
-    def _restart_jobs(self) -> None:
-        for job in list(self._jobs.values()):
-            job.csv.abort()
-            del self._jobs[job.spec.camera]
-            self._start(job.plan)
-
-    def _keep_claims(self) -> None:
+    def _look_around(self) -> None:
+        """From time to time: are the files still ours, does Redis still know them, can anybody do the work?"""
         now_s = self._clock()
-        if now_s < self._next_claims_s:
+        if now_s < self._next_look_s:
             return
-        self._next_claims_s = now_s + CLAIM_S / 4
-        for camera in self._jobs:
-            self._bus.client.expire(self._bus.keys.claim(camera), CLAIM_S)
-        for beat in heartbeats(self._bus.client, self._bus.keys):
-            if beat.error:
-                raise OddwatchError(f"{beat.stage} worker {beat.name}: {beat.error}")
+        self._next_look_s = now_s + CLAIM_S / 4
+        for camera, job in list(self._jobs.items()):
+            if not keep(self._bus.client, self._bus.keys.claim(camera), self._me, CLAIM_S * 1000):
+                holder = self._bus.client.get(self._bus.keys.claim(camera))
+                if holder is not None:
+                    job.csv.abort()
+                    del self._jobs[camera]
+                    raise OddwatchError(f"{job.plan.shown}: is now being scored by {holder.decode()}; stopped here")
+        registered = {name.decode() for name in self._bus.client.hkeys(self._bus.keys.cameras)}
+        if missing := [job for camera, job in self._jobs.items() if camera not in registered]:
+            log.warning("Redis has lost its data; starting the unfinished files again")
+            for job in missing:
+                job.csv.abort()
+                del self._jobs[job.spec.camera]
+                self._start(job.plan)
+            return
+        problem = self._nobody_can()
+        if problem and problem == self._problem:
+            raise OddwatchError(problem)
+        self._problem = problem
+
+    def _nobody_can(self) -> str:
+        """Why a stage of one of our files has no holder and no live worker that could be it; empty if all is well."""
+        now_ms = self._bus.now_ms()
+        live = [b for b in heartbeats(self._bus.client, self._bus.keys) if now_ms - b.beat_ms < CLAIM_S * 1000]
+        for stage in STAGES[1:]:
+            crew = [b for b in live if b.stage == stage]
+            if not crew or not all(b.error for b in crew):
+                continue
+            for job in self._jobs.values():
+                lanes = [self._bus.keys.lease(job.spec.camera, s) for s in job.spec.stages(stage)]
+                if any(not self._bus.client.exists(lane) for lane in lanes):
+                    return f"{stage} worker {crew[0].name}: {crew[0].error}"
+        return ""
 
     # -- taking in ----------------------------------------------------------------------------------------------
 
     def _take(self, job: Job, entry: Entry) -> None:
+        """Write an entry down. Redis is asked first, the CSV written last: an outage in between repeats nothing."""
         message = decode(entry.fields)
         if message.run_ms == job.spec.run_ms:
             self._alerts(job)
@@ -196,8 +219,7 @@ class ScoreRun:
                 self._gap(job, message)
             elif isinstance(message, End):
                 self._finish(job, message)
-                return
-        self._bus.client.xack(job.stream, COLLECTOR, entry.id_text)
+        job.taken = entry.id
 
     def _fused(self, job: Job, message: Fused) -> None:
         job.csv.append(message.first_frame, message.times_s, message.score, message.raw)
@@ -235,24 +257,27 @@ class ScoreRun:
 
     def _finish(self, job: Job, end: End) -> None:
         """The file is over: scores to their name, alerts and pictures beside them, the camera out of Redis."""
+        alerts = list(self._alerts_with_pictures(job))
         opened = not end.status.startswith("error") or end.first_frame > 0
+        gaps = {k[4:]: n for k, n in sorted(job.counts.items()) if k.startswith("gap:") and n}
+        status = end.status
+        if end.first_frame != job.counts.get("scored", 0) + sum(gaps.values()):
+            status = f"error: {end.first_frame} frames decoded, but {job.csv.next_frame} came; score it again"
         job.csv.close() if opened else job.csv.abort()
         result = FileResult(
             file=job.plan.shown, camera=job.spec.camera, config_hash=job.spec.config_hash,
             csv=job.plan.csv if opened else None, models=list(job.spec.models), decoded=end.first_frame,
             scored=job.counts.get("scored", 0), provisional=job.counts.get("provisional", 0),
-            gaps={k[4:]: n for k, n in sorted(job.counts.items()) if k.startswith("gap:") and n},
+            gaps=gaps,
             seconds=job.last_s + job.step_s if end.first_frame else 0.0, took_s=self._clock() - job.started_s,
-            warmup_until_s=job.warmup_until_s, gap_spans=job.gap_spans, alerts=list(self._alerts_with_pictures(job)),
-            status=end.status,
+            warmup_until_s=job.warmup_until_s, gap_spans=job.gap_spans, alerts=alerts, status=status,
+            csv_sha256=file_sha256(job.csv.path) if opened else "",
         )  # fmt: skip
-        if result.decoded != result.scored + sum(result.gaps.values()):
-            log.error("%s: the account does not balance: %s", result.file, result.summary())
         write_record(self._out, result)
         self.results[result.camera] = result
         del self._jobs[result.camera]
-        self._forget(result.camera)
         self._watcher.finished(job.plan, result, False)
+        self._forget(result.camera)
 
     def _alerts_with_pictures(self, job: Job) -> Iterable[dict]:
         keys = self._bus.keys
@@ -266,19 +291,13 @@ class ScoreRun:
             yield alert
 
     def _forget(self, camera: str) -> None:
+        """Remove a file and all that is kept of it; alerts that an interrupted run left open are closed for those
+        who follow them."""
+        for alert in left_open(self._bus, camera):
+            self._bus.client.xadd(self._bus.keys.alerts, alert_fields(alert, None), maxlen=ALERTS_KEPT)
         self._bus.client.hdel(self._bus.keys.jobs, camera)
         unregister(self._bus.client, self._bus.keys, camera)
 
 
-def _is_dead(holder: str) -> bool:
-    """Whether a claim's `host:pid` is of this host and certainly gone; of other hosts only time will tell."""
-    host, _, pid = holder.rpartition(":")
-    if host != socket.gethostname():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass  # of another user, so it lives
-    return False
+def _after(entry_id: Id) -> str:
+    return f"{entry_id[0]}-{entry_id[1] + 1}"

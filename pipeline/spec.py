@@ -15,10 +15,6 @@ from pipeline.messages import Features, Fused, Message, Scores, Snippet
 from stages.alerting.settings import AlertSettings
 
 STAGES = ("decode", "features", "temporal", "alerting")
-COLLECTOR = "score"
-"""Consumer group on a file's fused scores: the `score` command that writes its CSV."""
-
-
 class ModelSpec(BaseModel):
     """A temporal model as the workers must build it."""
 
@@ -84,8 +80,6 @@ class CameraSpec(BaseModel):
 
     def groups(self, stream_kind: str) -> list[str]:
         """Consumer groups that must exist on a stream before the first entry is written."""
-        if stream_kind == "scores":
-            return [] if self.live else [COLLECTOR]
         readers = [s for stage in ("features", "temporal", "alerting") for s in self.stages(stage)]
         return [s for s in readers if stream_kind in self.inputs(s)]
 

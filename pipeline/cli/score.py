@@ -17,8 +17,9 @@ from pipeline.cli.progress import Progress
 from pipeline.cli.remote import RemoteWorkers
 from pipeline.cli.session import Session, cores, host_for, local_workers, named_models, open_session, redis_url
 from pipeline.config import Config, load_config
-from pipeline.errors import BusError, OddwatchError, UsageError
-from pipeline.result import FileResult, write_summary
+from pipeline.errors import BusError, UsageError
+from pipeline.jobs import reap
+from pipeline.result import FileResult, csv_owners, write_summary
 from pipeline.scoring import Plan, ScoreRun
 from pipeline.spec import CameraSpec, make_spec, model_specs
 from pipeline.supervisor import LocalWorkers
@@ -127,8 +128,10 @@ def score_files(
     if not plans:
         raise UsageError("nothing to score" if missing else "give at least one file or folder to score")
     _check_writable(out)
-    _check_buildable(plans[0].spec)
+    if workers:
+        _check_buildable(plans[0].spec)
     with open_session(config) as session, Progress(plans, quiet=quiet, on_alert=on_alert) as progress:
+        reap(session.bus)
         run = ScoreRun(session.bus, plans, out, progress, window=2 * cores(), resume=resume)
         try:
             with _workers(config, session, plans[0].spec, workers) as crew:
@@ -194,15 +197,21 @@ def plan_files(paths: Sequence[str], config: Config, out: Path) -> tuple[list[Pl
     for source in [s for s in sources.values() if s.kind == "live"]:
         missing.append(f"{source.redacted}: a live camera never ends; watch it with 'oddwatch run'")
         del sources[source.uri]
+    for source in [s for s in sources.values() if s.redacted != s.uri]:
+        missing.append(f"{source.redacted}: has a login, which workers would share through Redis; download it first")
+        del sources[source.uri]
     specs = model_specs(config.models)
     plans: dict[str, Plan] = {}
+    owners = csv_owners(out)
     stems = [_stem(s.uri) for s in sources.values()]
     for source in sources.values():
         camera, n = source.camera, 2
         while camera in plans:  # the same content twice
             camera, n = f"{source.camera[:60]}-{n}", n + 1
         stem = _stem(source.uri)
-        csv = f"{stem if stems.count(stem) == 1 else camera}.scores.csv"
+        csv = f"{stem}.scores.csv"
+        if stems.count(stem) > 1 or owners.get(csv, camera) != camera:
+            csv = f"{camera}.scores.csv"
         spec = make_spec(
             config, camera=camera, source=_whole(source.uri), kind=source.kind, specs=specs,
         )  # fmt: skip
@@ -237,7 +246,4 @@ def _check_buildable(spec: CameraSpec) -> None:
 
     build = work_builder("cpu", False)
     for stage in (*spec.stages("features"), *spec.stages("temporal")):
-        try:
-            build(spec, stage)
-        except OddwatchError:
-            raise
+        build(spec, stage)
