@@ -19,6 +19,13 @@ def write_whole(path: Path, content: bytes) -> None:
         raise cannot_write(path, error) from error
 
 
+def check_writable(folder: Path) -> None:
+    """Find out now, not after long work, that a folder cannot be written. Raises OddwatchError."""
+    probe = folder / ".probe"
+    write_whole(probe, b"")
+    probe.unlink()
+
+
 def cannot_write(path: Path, error: OSError) -> OddwatchError:
     """The one line for a full disk or a folder without permission."""
     return OddwatchError(f"{path}: cannot be written ({error.strerror}); free space or choose another --out")

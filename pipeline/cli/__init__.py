@@ -6,7 +6,6 @@ from pipeline.threads import single_thread_libraries
 
 single_thread_libraries()  # before anything imports numpy
 
-import os  # noqa: E402
 import sys  # noqa: E402
 
 import redis  # noqa: E402
@@ -58,13 +57,6 @@ def main() -> None:
     except OddwatchError as error:
         sys.stderr.write(f"oddwatch: {error}\n")
         sys.exit(error.exit_code)
-    except redis.RedisError as error:
+    except (redis.RedisError, redis.exceptions.RedisClusterException) as error:
         sys.stderr.write(f"oddwatch: Redis: {reason(error)}; check that it runs, then try again\n")
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.stderr.write("oddwatch: interrupted\n")
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader has gone (`oddwatch alerts | head`): that is its right.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)

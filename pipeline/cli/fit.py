@@ -34,6 +34,7 @@ def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | N
     """
     from pipeline.assembly import resolve_device
     from pipeline.cli.progress import frame_counter
+    from stages.atomic import check_writable
     from stages.checkpoint import save_checkpoint
     from stages.decode import DecodeSettings
     from stages.extract import clip_features
@@ -43,6 +44,7 @@ def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | N
 
     settings = load_config(config)
     sources = expand(normal)
+    check_writable(out.parent)
     for source in sources:
         if source.kind == "live":
             raise UsageError(

@@ -39,7 +39,9 @@ def worker(
     settings = load_config(config)
     url = redis_url(settings)
     if url is None:
-        raise UsageError("a worker needs a Redis to share with the other stages: set REDIS_URL, or redis.url in --config")
+        raise UsageError(
+            "a worker needs a Redis to share with the other stages: set REDIS_URL, or redis.url in --config"
+        )
     name = f"{socket.gethostname()}-{os.getpid()}-{stage}"
     host = host_for(settings, url, config)
     raise typer.Exit(run_worker(host, stage, name, f"{name}:{uuid.uuid4().hex[:12]}"))

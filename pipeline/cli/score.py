@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,10 +20,11 @@ from pipeline.cli.session import Session, cores, host_for, local_workers, named_
 from pipeline.config import Config, load_config
 from pipeline.errors import BusError, UsageError
 from pipeline.jobs import reap
-from pipeline.result import FileResult, csv_owners, write_summary
+from pipeline.result import RECORDS, FileResult, csv_owners, write_summary
 from pipeline.scoring import Plan, ScoreRun
 from pipeline.spec import CameraSpec, make_spec, model_specs
 from pipeline.supervisor import LocalWorkers
+from stages.atomic import check_writable
 
 OUTAGE_S = 60.0
 """How long a `score` waits for a Redis that went away; what was finished stays finished."""
@@ -45,6 +47,7 @@ def score(
     settings = load_config(config)
     if model:
         settings = settings.model_copy(update={"models": named_models(model)})
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # both end it cleanly
     try:
         scoring = score_files(paths, out, settings, resume=resume, workers=workers, quiet=as_json)
     except KeyboardInterrupt:
@@ -127,7 +130,7 @@ def score_files(
         sys.stderr.write(f"oddwatch: {line}\n")
     if not plans:
         raise UsageError("nothing to score" if missing else "give at least one file or folder to score")
-    _check_writable(out)
+    check_writable(out / RECORDS)
     if workers:
         _check_buildable(plans[0].spec)
     with open_session(config) as session, Progress(plans, quiet=quiet, on_alert=on_alert) as progress:
@@ -230,14 +233,6 @@ def _is_in(uri: str, folder: Path) -> bool:
 
 def _whole(uri: str) -> str:
     return uri if "://" in uri else str(Path(uri).resolve())
-
-
-def _check_writable(out: Path) -> None:
-    from stages.atomic import write_whole
-
-    probe = out / ".oddwatch" / "probe"
-    write_whole(probe, b"")
-    probe.unlink()
 
 
 def _check_buildable(spec: CameraSpec) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -44,4 +45,11 @@ def install(
     from stages.weights import install as put_in_place
 
     index = None if from_file else configured_index(os.environ)
-    typer.echo(f"{name}: {put_in_place(name, default_home(os.environ), from_file=from_file, index=index)}")
+    path = put_in_place(name, default_home(os.environ), from_file=from_file, index=index, progress=_show)
+    typer.echo(f"{name}: {path}")
+
+
+def _show(done: int, total: int) -> None:
+    """A percentage at a terminal, nothing elsewhere."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{done / max(1, total):4.0%} of {total / 1e6:.0f} MB{chr(10) if done >= total else ''}")
