@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 
 from stages.decode_settings import DecodeSettings as DecodeSettings
+from stages.decode_settings import Heartbeat, no_heartbeat
 from stages.image_folder import ImageFolder
 from stages.snippets import Cut, Cutter, Run
 from stages.sources import Source
@@ -17,6 +18,7 @@ def read_messages(
     settings: DecodeSettings,
     run_ms: int,
     clock: Callable[[], float],
+    heartbeat: Heartbeat = no_heartbeat,
     *,
     skip_until_seq: int = 0,
 ) -> Generator[Cut, None, None]:
@@ -24,6 +26,7 @@ def read_messages(
 
     `clock` gives unix seconds and fills in `made_ms`; all else is the same, byte for byte, however often it is read.
     Messages with seq < `skip_until_seq` are not yielded, and their pictures not converted, which saves about half.
+    `heartbeat` is called for every packet or picture file that is read, whether or not a message comes of it.
     What can be decoded of a damaged file is; `End.status` says in one line what was wrong.
     Closing the iterator closes the file. Raises SourceError if it cannot be opened or holds no picture.
     """
@@ -31,7 +34,8 @@ def read_messages(
         raise ValueError(f"{source.redacted} is live; read it with stages.live.read_live")
     run = Run(camera=source.camera, run_ms=run_ms)
     cutter = Cutter(run, clock, snippet_frames=settings.snippet_frames, fps=settings.fps, skip_until_seq=skip_until_seq)
-    reader = ImageFolder(source, settings) if source.kind == "images" else VideoFile(source, settings)
+    kind = ImageFolder if source.kind == "images" else VideoFile
+    reader = kind(source, settings, heartbeat)
     with closing(reader.pictures()) as pictures:
         for picture in pictures:
             yield from cutter.add(picture)

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+Heartbeat = Callable[[], None]
+"""Called while pictures are read, also where none come out: who is silent for long is taken to hang."""
+
+
+def no_heartbeat() -> None:
+    """Nobody watches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import SourceError
-from stages.decode_settings import DecodeSettings
+from stages.decode_settings import DecodeSettings, Heartbeat, no_heartbeat
 from stages.scaler import Scaler
 from stages.snippets import Picture
 from stages.sources import Source, pictures_in
@@ -20,9 +20,10 @@ from stages.sources import Source, pictures_in
 class ImageFolder:
     """The pictures of a folder in natural order, `image_fps` a second. A picture that cannot be read is a gap."""
 
-    def __init__(self, source: Source, settings: DecodeSettings) -> None:
+    def __init__(self, source: Source, settings: DecodeSettings, heartbeat: Heartbeat = no_heartbeat) -> None:
         self._source = source
         self._settings = settings
+        self._heartbeat = heartbeat
         self.status = "complete"
 
     def pictures(self) -> Generator[Picture, None, None]:
@@ -34,6 +35,7 @@ class ImageFolder:
         scaler = None
         unread: list[str] = []
         for index, path in enumerate(paths):
+            self._heartbeat()
             frame = _frame(path)
             time_s = index / self._settings.image_fps
             if frame is None:

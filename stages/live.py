@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import SourceError
 from pipeline.messages import Prior
-from stages.decode_settings import DecodeSettings
+from stages.decode_settings import DecodeSettings, Heartbeat, no_heartbeat
 from stages.gate import Gate
 from stages.opening import open_address, packets, picture_stream, reason
 from stages.scaler import Scaler
@@ -29,16 +29,12 @@ def never() -> bool:
     return False
 
 
-def no_heartbeat() -> None:
-    """Nobody watches."""
-
-
 def read_live(
     source: Source,
     settings: DecodeSettings,
     run_ms: int,
     clock: Callable[[], float],
-    heartbeat: Callable[[], None] = no_heartbeat,
+    heartbeat: Heartbeat = no_heartbeat,
     *,
     prior: Prior | None = None,
     stopping: Callable[[], bool] = never,
@@ -52,7 +48,8 @@ def read_live(
     is decoded. After damage, frames are a gap until the next keyframe.
     Whoever iterates must keep up: what is not fetched piles up in the socket and then at the camera.
     Raises SourceError if the camera cannot be opened (nothing was yielded then), or fails (after the End): a read
-    that blocks for `read_timeout_s`, a lost connection, an ended stream, no keyframe for a minute.
+    that blocks for `read_timeout_s`, a lost connection, an ended stream, no keyframe for a minute,
+    packets of which none can be decoded for `read_timeout_s`.
     """
     began_s = monotonic()
     heartbeat()
@@ -99,22 +96,28 @@ def _pictures(
     stream: VideoStream,
     settings: DecodeSettings,
     elapsed_s: Callable[[], float],
-    heartbeat: Callable[[], None],
+    heartbeat: Heartbeat,
     stopping: Callable[[], bool],
 ) -> Generator[Picture, None, None]:
-    scaler, gate, started = None, Gate(), False
+    scaler, gate = None, Gate()
+    last_s: float | None = None  # of the first keyframe, then of the latest picture
     for packet in packets(container, stream):
         heartbeat()
         if stopping():
             return
-        started = started or packet.is_keyframe
-        if not started:
+        if last_s is None and packet.is_keyframe:
+            last_s = elapsed_s()
+        if last_s is None:
             if elapsed_s() > KEYFRAME_WAIT_S:
                 raise SourceError(f"no keyframe within {KEYFRAME_WAIT_S:g} s; shorten the camera's I-frame interval")
             continue
-        for frame in _decoded(stream, packet, gate):
+        frames = _decoded(stream, packet, gate)
+        if not frames and elapsed_s() - last_s > settings.read_timeout_s:
+            raise SourceError(f"sends data, but for {settings.read_timeout_s:g} s no picture in it can be decoded")
+        for frame in frames:
             scaler = scaler or Scaler(frame, settings.height, stream.sample_aspect_ratio)
-            yield Picture(time_s=elapsed_s(), pixels=partial(scaler.pixels, frame), fault=gate.fault(frame))
+            last_s = elapsed_s()
+            yield Picture(time_s=last_s, pixels=partial(scaler.pixels, frame), fault=gate.fault(frame))
 
 
 def _decoded(stream: VideoStream, packet: av.Packet, gate: Gate) -> list[av.VideoFrame]:

@@ -13,7 +13,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from pipeline.errors import SourceError
-from stages.decode_settings import DecodeSettings
+from stages.decode_settings import DecodeSettings, Heartbeat, no_heartbeat
 from stages.gate import Gate
 from stages.opening import open_file, packets, picture_stream, reason
 from stages.scaler import Scaler
@@ -41,9 +41,10 @@ class VideoFile:
     the file is read again from its beginning on one thread, and what was already given out is passed over.
     """
 
-    def __init__(self, source: Source, settings: DecodeSettings) -> None:
+    def __init__(self, source: Source, settings: DecodeSettings, heartbeat: Heartbeat = no_heartbeat) -> None:
         self._source = source
         self._settings = settings
+        self._heartbeat = heartbeat
         self._given = 0
         self._unread = 0
         self._faulty = 0
@@ -77,7 +78,7 @@ class VideoFile:
             stream = picture_stream(container, self._source)
             stream.thread_type = "NONE" if threads == 1 else "AUTO"
             stream.codec_context.thread_count = threads
-            decoder = _Decoder(container, stream, careful=threads == 1)
+            decoder = _Decoder(container, stream, self._heartbeat, careful=threads == 1)
             timeline = Timeline(1 / float(stream.average_rate or stream.guessed_rate or 25))
             aspect = stream.sample_aspect_ratio
             scaler, gate = None, Gate()
@@ -115,9 +116,10 @@ class VideoFile:
 class _Decoder:
     """Packets to frames, past whatever cannot be read. Not `careful`: raises _Damage instead."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream, careful: bool) -> None:
+    def __init__(self, container: InputContainer, stream: VideoStream, heartbeat: Heartbeat, careful: bool) -> None:
         self._container = container
         self._stream = stream
+        self._heartbeat = heartbeat
         self._careful = careful
         self._damaged_pts: set[int | None] = set()
         self.unread = 0
@@ -127,6 +129,7 @@ class _Decoder:
         """(frame, whether its packet was damaged) in the order shown."""
         sent = got = 0
         for packet in self._packets():
+            self._heartbeat()
             sent += packet.size > 0 and not packet.is_discard
             if packet.is_corrupt:
                 self._met_damage()

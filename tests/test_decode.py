@@ -320,6 +320,21 @@ def test_a_folder_without_a_readable_picture_is_an_error(tmp_path: Path) -> None
         read(cut(write_pictures(tmp_path / "clip", 1) / "1.png", 0.3).parent)
 
 
+def test_whoever_reads_is_heard_while_nothing_comes_of_it(tmp_path: Path) -> None:
+    """A decoder that passes over what its predecessor published, or reads damage once more, does not hang."""
+    video, folder = write_video(tmp_path / "a.mp4", 40), write_pictures(tmp_path / "clip", 20)
+    for path, frames in ((video, 40), (folder, 20)):
+        beats: list[int] = []
+        messages = read_messages(source(path), SMALL, 1000, lambda: 5.0, lambda b=beats: b.append(1), skip_until_seq=9)
+        assert list(messages) == []
+        assert len(beats) >= frames
+
+    passes: list[int] = []
+    damaged = source(scribble(video, 0.8, 300))
+    frames = frames_of(list(read_messages(damaged, SMALL, 1000, lambda: 5.0, lambda: passes.append(1))))
+    assert len(passes) > 1.2 * frames, "the second reading is not heard"
+
+
 @pytest.mark.parametrize(
     "settings", [{"height": 1}, {"fps": 0}, {"snippet_frames": 0}, {"transport": "smoke"}, {"threads": -1}]
 )

@@ -1,9 +1,12 @@
 """Cameras: a real RTSP server, a black hole, a dead port. Takes about 15 s, most of it real time."""
 
+import itertools
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +66,34 @@ def test_a_camera_that_is_not_there_is_an_error(uri: str) -> None:
 
     assert "hunter2" not in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_camera_that_sends_what_cannot_be_decoded_is_told_of(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", 40, codec="mpeg4", options={"movflags": "faststart"})
+    data = bytearray(video.read_bytes())
+    pictures = data.index(b"mdat") + 4
+    data[pictures:] = np.random.default_rng(0).bytes(len(data) - pictures)
+
+    class Camera(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
+        threading.Thread(target=server.serve_forever).start()
+        camera = live_source(f"http://127.0.0.1:{server.server_port}/stream.mp4", "door")
+        seconds = itertools.count()
+        reader = read_live(camera, settings("tcp"), 1000, time.time, monotonic=lambda: float(next(seconds)))
+        messages, error = read_until_it_fails(reader, 99, lambda: None)
+        server.shutdown()
+
+    assert "sends data, but for 1 s no picture in it can be decoded" in error
+    assert [type(m) for m in messages] == [End]
 
 
 def read_until_it_fails(reader: Iterator[Cut], after: int, then: Callable[[], None]) -> tuple[list[Cut], str]:
