@@ -19,7 +19,7 @@ from stages.temporal import novelty_learn, novelty_warmup
 from stages.temporal.novelty_cells import KNEE, STILL, Ground, Scale, at_on, distances, odd_maps, oddness, places_on
 from stages.temporal.novelty_pool import pool
 
-VERSION = "adaptive 1"
+VERSION = "adaptive 2"
 TEMPORAL = ("map", "seen", "last_s")
 UNKNOWN = np.linspace(STILL, 2 * KNEE, len(REFERENCE_LEVELS)).astype(np.float32)
 """The reference while nothing is known: evenly all that a score may be."""
@@ -56,15 +56,14 @@ class Adaptive:
         clocks = clock(times_s, state)
         if "bank" in state:
             maps, learnt = follow(features, float(clocks[-1]), state)
+            evidence: State = {}
             reference = np.quantile(state["recent"], REFERENCE_LEVELS).astype(np.float32)
         else:
-            maps, learnt = begin(features, clocks, state)
+            maps, learnt, evidence = begin(features, clocks, state)
             reference = UNKNOWN if clocks[-1] < novelty_warmup.PATIENCE_S else STILLNESS
         raw, trail = pool(maps, times_s, state)
         if "bank" in state:
             learnt |= novelty_learn.recent_after(state, raw)
-        elif "bank" in learnt:
-            del trail["map"]  # Evidence so far was that anything moved; it must not count against what is now known.
         scores = Scores(
             **features.header(),
             model=self.name,
@@ -73,20 +72,28 @@ class Adaptive:
             reference=reference,
             provisional=reference is UNKNOWN,
         )
-        return [scores], learnt | trail | {"clock_s": clocks[-1:].reshape(()), "grid": np.array(features.grid)}
+        return [scores], learnt | trail | evidence | {
+            "clock_s": clocks[-1:].reshape(()),
+            "grid": np.array(features.grid),
+        }
 
 
-def begin(features: Features, clock_s: np.ndarray, state: State) -> tuple[np.ndarray, State]:
-    """Maps in a warm-up, in which anything that moves is odd, and what is known after it."""
+def begin(features: Features, clock_s: np.ndarray, state: State) -> tuple[np.ndarray, State, State]:
+    """Maps in a warm-up, in which anything that moves is odd; what is known after it; and, when it ends, the evidence.
+
+    Pooled evidence so far was that anything moved, which must not count against what is now known. With none at all
+    the first scores would be single frames', unlike those of the reference. So it is that of the held-out scores.
+    """
     assert features.cells is not None
     assert features.grid is not None
     maps = np.full((len(features.picked), *features.grid), STILL, np.float32)
     maps[tuple(features.cells.T)] = KNEE
     collected = novelty_warmup.collect(features, clock_s, state)
-    if novelty_warmup.enough(collected, float(clock_s[-1])):
-        arrays = novelty_warmup.fit_collected(collected, features.grid)
-        return maps, novelty_learn.learned(arrays, float(clock_s[-1]))
-    return maps, collected
+    if novelty_warmup.enough(collected):
+        arrays, trail = novelty_warmup.fit_collected(collected, features.grid)
+        learnt = novelty_learn.learned(arrays, float(clock_s[-1]))
+        return maps, learnt, {k: trail[k] for k in ("map", "seen")}
+    return maps, collected, {}
 
 
 def follow(features: Features, clock_s: float, state: State) -> tuple[np.ndarray, State]:

@@ -38,6 +38,11 @@ def fit_cells(footage: Sequence[Piece], samples: int = POOL, size: int = BANK) -
 
     Raises ValueError when fewer than two folds have motion.
     """
+    return learn_cells(footage, samples, size)[0]
+
+
+def learn_cells(footage: Sequence[Piece], samples: int, size: int) -> tuple[dict[str, np.ndarray], State]:
+    """The same, and the state of `pool` after the held-out scores of the last piece: what live ones go on from."""
     grids = [p.features.grid for p in footage if p.features.grid]
     rows = grids[0][0]
     grid = rows, max(c * rows // r for r, c in grids)
@@ -54,13 +59,14 @@ def fit_cells(footage: Sequence[Piece], samples: int = POOL, size: int = BANK) -
     others = {f: Ground.total([g for o, g in grounds.items() if o != f], grid).levels() for f in grounds}
     maps = (odd_maps(p.features, far[n], others[p.fold]) for n, p in enumerate(footage))
     ground = Ground.total(list(grounds.values()), grid)
+    scores, trail = pooled(footage, maps)
     return {
         "mean": scale.mean,
         "deviation": scale.deviation,
         "bank": kcentred(pool_of(footage, scale, samples), size),
         "ground": ground.sums,
-        "reference": reference(footage, maps),
-    }
+        "reference": reference(scores),
+    }, trail
 
 
 def fit_vectors(footage: Sequence[Piece]) -> dict[str, np.ndarray]:
@@ -79,7 +85,7 @@ def fit_vectors(footage: Sequence[Piece]) -> dict[str, np.ndarray]:
     level = np.array([far.mean(), max(far.std(), 1e-3)], np.float32)
     arrays = {"mean": scale.mean, "deviation": scale.deviation, "level": level}
     maps = (held_map(oddness(far[n : n + 1], level[0], level[1])[0], p.features) for n, p in enumerate(footage))
-    return arrays | {"bank": kcentred(standard, BANK), "reference": reference(footage, maps)}
+    return arrays | {"bank": kcentred(standard, BANK), "reference": reference(pooled(footage, maps)[0])}
 
 
 def pool_of(footage: Sequence[Piece], scale: Scale, size: int) -> np.ndarray:
@@ -103,17 +109,22 @@ def kcentred(pool: np.ndarray, size: int) -> np.ndarray:
     return pool[kcentre(pool, size)]
 
 
-def reference(footage: Sequence[Piece], maps: Iterable[np.ndarray]) -> np.ndarray:
-    """float32: quantiles at REFERENCE_LEVELS of held-out scores, pooled like live ones within unbroken footage."""
-    pooled = []
+def pooled(footage: Sequence[Piece], maps: Iterable[np.ndarray]) -> tuple[np.ndarray, State]:
+    """float32 (T,): held-out scores, pooled like live ones within unbroken footage; and the state of `pool` after."""
+    parts = []
     state: State = {}
     last: tuple[int, int] | None = None
     for piece, odd in zip(footage, maps, strict=True):
         f = piece.features
         scores, state = pool(odd, f.times_s[f.picked], state if last == (piece.clip, f.first_frame) else {})
-        pooled.append(scores)
+        parts.append(scores)
         last = piece.clip, f.next_frame
-    return np.quantile(np.concatenate(pooled), REFERENCE_LEVELS).astype(np.float32)
+    return np.concatenate(parts), state
+
+
+def reference(scores: np.ndarray) -> np.ndarray:
+    """float32: quantiles at REFERENCE_LEVELS."""
+    return np.quantile(scores, REFERENCE_LEVELS).astype(np.float32)
 
 
 def _some(draw: np.random.Generator, count: int, most: int) -> np.ndarray:
