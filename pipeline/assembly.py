@@ -9,18 +9,24 @@ from pipeline.spec import CameraSpec
 from pipeline.work import TransformWork, Work
 from pipeline.workshop import WorkFor
 
+GPU_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
+"""One of them is there wherever a GPU is: on Linux, and under Windows' own Linux."""
+
 
 def work_builder(device: str, is_cluster: bool) -> WorkFor:
-    """How a worker on this host builds a stage; raises OddwatchError when weights or a checkpoint are missing."""
+    """How a worker on this host builds a stage; raises OddwatchError when weights or a checkpoint are missing.
+
+    `device` is what the configuration says; `auto` is decided here, in the workers that compute.
+    """
 
     def build(spec: CameraSpec, stage: str) -> Work:
         head, _, name = stage.partition(":")
         if head == "features":
             from stages.features import build_extractor
 
-            return TransformWork(build_extractor(name, device))
+            return TransformWork(build_extractor(name, resolve_device(device)))
         if head == "temporal":
-            return TransformWork(_model(spec, name, device))
+            return TransformWork(_model(spec, name, resolve_device(device)))
         from pipeline.alerting import AlertWork
 
         return AlertWork(spec, to_all=not is_cluster)
@@ -47,8 +53,12 @@ def _model(spec: CameraSpec, name: str, device: str):  # type: ignore[no-untyped
 
 
 def resolve_device(wanted: str) -> str:
-    """`auto` -> `cuda` where there is one, else `cpu`."""
+    """`auto` -> `cuda` where torch can use a GPU, else `cpu`."""
     if wanted != "auto":
         return wanted
-    # Importing torch takes seconds, and only some extractors need it: ask the driver's files instead.
-    return "cuda" if Path("/dev/nvidia0").exists() else "cpu"
+    # Importing torch takes seconds: ask it only where there is a driver at all.
+    if not any(path.exists() for path in GPU_DRIVERS):
+        return "cpu"
+    from stages.device import has_cuda
+
+    return "cuda" if has_cuda() else "cpu"

@@ -226,6 +226,18 @@ class Bus:
             self.client.xtrim(stream, minid=f"{floor[0]}-{floor[1]}", approximate=False)
         return int(self.client.xlen(stream))
 
+    def make_room(self, stream: str, drop_unread: bool) -> bool:
+        """Give memory back: what everybody has acknowledged; if there is none and it is allowed, the older half.
+
+        Returns whether anything went.
+        """
+        before = int(self.client.xlen(stream))
+        left = self.trim_acknowledged(stream) if before else 0
+        if drop_unread and left == before > 1:
+            self.client.xtrim(stream, maxlen=left // 2, approximate=False)
+            return True
+        return left < before
+
     def last_id(self, stream: str) -> Id:
         """The greatest id the stream ever held, (0, 0) for none."""
         try:

@@ -81,7 +81,7 @@ class WorkersConfig(Section):
     """Alerting workers on this host."""
     decode_files: int | None = Field(default=None, ge=1)
     """Files decoded at once on this host; default one per core."""
-    device: str = "auto"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """One of auto, cpu, cuda or cuda:N, for features and temporal models."""
 
 

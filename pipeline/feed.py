@@ -18,6 +18,8 @@ from pipeline.spec import CameraSpec
 log = logging.getLogger(__name__)
 
 FULL_POLL_S = 0.01
+CALM_AFTER = 60
+"""Messages without trouble after which the same trouble is said again."""
 Beat = Callable[[], None]
 """Called often: proof that the decoder lives. A silent decoder is killed and replaced."""
 
@@ -37,6 +39,7 @@ class Feed:
         self._free = 0
         """Entries that certainly still fit (archives)."""
         self._trouble = ""
+        self._calm = 0
 
     def publish(self, message: Message, state: dict[str, int], health: dict[str, str] | None = None) -> None:
         """Write one message with the state to continue from. Blocks while an archive's readers are behind.
@@ -59,11 +62,25 @@ class Feed:
                     self._lease, outputs=[(self.stream, message, bound)], also=also, watch_length_of=self.stream
                 )
                 self._free = bound.entries - length
-                return
+                self._calm += 1
+                break
+            except redis.OutOfMemoryError as error:
+                self._say(error)
+                if self._make_room(drop_unread=self.spec.live and wait_s > 0.05):
+                    continue
             except (redis.RedisError, *OUTAGE) as error:
                 self._say(error)
             time.sleep(wait_s)
             wait_s = min(2.0, wait_s * 2)
+        if self.spec.live:  # what is read already would only take memory from others
+            self._make_room(drop_unread=False)
+
+    def _make_room(self, drop_unread: bool) -> bool:
+        try:
+            return self.bus.make_room(self.stream, drop_unread)
+        except (redis.RedisError, *OUTAGE) as error:
+            self._say(error)
+            return False
 
     def remember(self, state: dict[str, int]) -> None:
         """Save state without a message. Raises LeaseLost."""
@@ -79,10 +96,13 @@ class Feed:
 
     def _say(self, error: BaseException) -> None:
         """Once for each kind of trouble: whatever it is (away, full, read-only, loading), waiting is what helps."""
-        if isinstance(error, redis.OutOfMemoryError):
-            log.debug("%s: Redis is full; waiting", self.spec.camera)
-        elif type(error).__name__ != self._trouble:
-            self._trouble = type(error).__name__
+        kind = type(error).__name__
+        is_new = kind != self._trouble or self._calm >= CALM_AFTER
+        self._trouble, self._calm = kind, 0
+        if is_new and isinstance(error, redis.OutOfMemoryError):
+            then = "dropping its oldest snippets" if self.spec.live else "waiting for its readers"
+            log.warning("%s: Redis is full; %s (maxmemory, redis.memory_mb or redis.stream_mb)", self.spec.camera, then)
+        elif is_new:
             log.warning("%s: Redis cannot take the next snippet (%s); waiting", self.spec.camera, error)
 
     def _wait_for_room(self, entries: int) -> None:

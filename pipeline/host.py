@@ -83,10 +83,10 @@ def _role(host: Host, stage: str, bus: Bus, leases: Leases) -> Role:
         from pipeline.ingest import DecodeWorker
 
         return DecodeWorker(bus, leases, host)
-    from pipeline.assembly import resolve_device, work_builder
+    from pipeline.assembly import work_builder
     from pipeline.worker import Worker
 
-    return Worker(bus, leases, work_builder(resolve_device(host.device), bus.is_cluster))
+    return Worker(bus, leases, work_builder(host.device, bus.is_cluster))
 
 
 def _connect_patiently(host: Host, stopped: Callable[[], bool]) -> Bus | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,16 +57,22 @@ class Lane:
     """Full names of the streams it reads; the group is the stage's name."""
     output: str
     state_key: str
-    work_key: str
-    """Says which stage with which settings does the work (`work_key`)."""
+    made_by: str
+    """Says whose memory `state` is (`memory_key`)."""
     state: State = field(default_factory=dict)
     last: Id = ZERO
     heads: dict[str, Head] = field(default_factory=dict)
+    late: set[str] = field(default_factory=set)
+    """Inputs that are not waited for any more (live only)."""
+    _unjoined: deque[tuple[Id, float]] = field(default_factory=lambda: deque(maxlen=256))
+    """What went on without the late inputs, and when it had come."""
     recovering: set[str] = field(default_factory=set)
     """Inputs whose pending entries must be read before new ones."""
     retry_at_s: float = 0.0
     failures: int = 0
     last_error: str = ""
+    refusals: int = 0
+    """How often Redis had no memory for the outcome at hand."""
     next_look_s: float = 0.0
     """When a lane without news looks for entries that a former holder was given after it had lost the lease."""
     blocked: bool = False
@@ -86,7 +93,7 @@ class Lane:
             inputs=[keys.stream(camera, kind) for kind in spec.inputs(stage)],
             output=keys.stream(camera, spec.output(stage)),
             state_key=keys.state(camera, stage),
-            work_key=work_key(spec, stage),
+            made_by=memory_key(spec, stage),
         )
         bus.settle(lane.lease, also=lambda pipe: spec.queue_groups(pipe, keys))
         lane.reload(bus)
@@ -96,8 +103,8 @@ class Lane:
         """Forget what is in memory and continue from what Redis knows: after any doubt about the last settlement."""
         saved: dict[bytes, bytes] = bus.client.hgetall(self.state_key)
         self.last = parse_id(saved.get(b"last", b"0-0"))
-        # What another model or another configuration remembered means nothing to this one.
-        self.state = decode_state(saved) if saved.get(b"by", b"").decode() == self.work_key else {}
+        # What another model remembered means nothing to this one.
+        self.state = decode_state(saved) if saved.get(b"by", b"").decode() == self.made_by else {}
         self.heads.clear()
         self.recovering = set(self.inputs)
         self.blocked = False
@@ -105,7 +112,7 @@ class Lane:
     def save_into(self, pipe: Any, state: State, last: Id) -> None:
         """Queue the state as the outcome of settling `last`."""
         pipe.delete(self.state_key)
-        pipe.hset(self.state_key, mapping={"last": f"{last[0]}-{last[1]}", "by": self.work_key, **encode_state(state)})
+        pipe.hset(self.state_key, mapping={"last": f"{last[0]}-{last[1]}", "by": self.made_by, **encode_state(state)})
 
     def put(self, stream: str, entry: Entry, now_s: float, attempts: int = 1) -> bool:
         """Make an entry the head of its stream; False if it holds no message (trimmed, or not one)."""
@@ -117,6 +124,7 @@ class Lane:
         if message is None:
             return False
         self.heads[stream] = Head(entry, message, now_s, attempts)
+        self.late.discard(stream)
         return True
 
     def look_again(self) -> None:
@@ -137,17 +145,40 @@ class Lane:
         """The heads that share the smallest id, once no other input can still bring it; else nothing.
 
         An input whose head is already beyond that id does not have it. A live camera waits for a silent input
-        only `join_wait_s`: one slow model must not hold up the alerts of the others.
+        only `join_wait_s`, and then no more until it keeps up again: one slow or dead model must not hold up the
+        alerts of the others.
         """
         if not self.heads or now_s < self.retry_at_s:
             return {}
         first = min(head.entry.id for head in self.heads.values())
         due = {s: h for s, h in self.heads.items() if h.entry.id == first}
-        if len(self.heads) < len(self.inputs):
-            waited = now_s - min(h.since_s for h in due.values())
-            if not self.spec.live or waited < self.spec.join_wait_s:
+        awaited = set(self.inputs) - set(self.heads) - self.late
+        if awaited:
+            if not self.spec.live or now_s - _came_s(due) < self.spec.join_wait_s:
                 return {}
+            self.late |= awaited
         return due
+
+    def came_too_late(self, stream: str, entry: Entry, now_s: float) -> None:
+        """Note an entry that was settled without this input; waiting for it might have been enough by now."""
+        if any(e == entry.id and now_s - came_s < self.spec.join_wait_s for e, came_s in self._unjoined):
+            self.late.discard(stream)
+
+    def settled(self, due: Due, state: State) -> None:
+        """Go on behind what Redis has taken."""
+        self.state, self.last, self.failures, self.refusals, self.last_error = state, entry_of(due).id, 0, 0, ""
+        if self.late:
+            self._unjoined.append((self.last, _came_s(due)))
+        for stream in due:
+            del self.heads[stream]
+
+    def make_room(self, bus: Bus, now_s: float) -> None:
+        """Redis is full and has done nothing: the heads stay, and are processed again a little later."""
+        self.refusals += 1
+        self.retry_at_s = now_s + 0.5
+        for stream in self.inputs:
+            bus.make_room(stream, drop_unread=False)
+        bus.make_room(self.output, drop_unread=self.spec.live and self.refusals > 1)
 
     def fail(self, bus: Bus, error: BaseException, now_s: float) -> None:
         """Leave the heads pending and try again later, from the saved state."""
@@ -155,6 +186,18 @@ class Lane:
         self.last_error = f"{type(error).__name__}: {error}"
         self.retry_at_s = now_s + min(5.0, 0.1 * 2**self.failures)
         self.reload(bus)
+
+
+def _came_s(due: Due) -> float:
+    return min(head.since_s for head in due.values())
+
+
+def memory_key(spec: CameraSpec, stage: str) -> str:
+    """Equal for those that can go on with each other's state.
+
+    Alerting goes on under changed settings: an open alert must be closed, and a run's account go on.
+    """
+    return stage if stage == "alerting" else work_key(spec, stage)
 
 
 def work_key(spec: CameraSpec, stage: str) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pipeline.keys import Keys
@@ -38,7 +38,9 @@ class Heartbeat:
 
     @classmethod
     def decode(cls, raw: bytes) -> Heartbeat:
-        return cls(**json.loads(raw))
+        """What a worker said; one of a later version may say more."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{k: v for k, v in json.loads(raw).items() if k in known})
 
 
 def heartbeats(client: Any, keys: Keys) -> list[Heartbeat]:

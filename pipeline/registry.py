@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -15,17 +16,18 @@ from pipeline.spec import CameraSpec
 
 log = logging.getLogger(__name__)
 
+REREAD_EVERY = 50
+"""Looks at the version after which the registry is read anyway: some ten seconds of a worker."""
+
 
 def register(client: Any, keys: Keys, spec: CameraSpec) -> None:
     """Add or replace a camera; workers see it within their next poll."""
-    client.hset(keys.cameras, spec.camera, spec.model_dump_json())
-    _mark_changed(client, keys)
+    _change(client, keys, lambda to: to.hset(keys.cameras, spec.camera, spec.model_dump_json()))
 
 
 def unregister(client: Any, keys: Keys, camera: str) -> None:
     """Remove a camera and everything kept about it: its leases too, so that nobody can write about it any more."""
-    client.hdel(keys.cameras, camera)
-    _mark_changed(client, keys)
+    _change(client, keys, lambda to: to.hdel(keys.cameras, camera))
     if isinstance(client, redis.RedisCluster):
         forward(client, keys, camera)
         client.hdel(keys.forwarded, camera)
@@ -34,9 +36,29 @@ def unregister(client: Any, keys: Keys, camera: str) -> None:
         client.unlink(*found)
 
 
-def _mark_changed(client: Any, keys: Keys) -> None:
+def retire(client: Any, keys: Keys, spec: CameraSpec) -> None:
+    """Take a live camera off the list: nobody watches it now. Its streams go, except its scores.
+
+    What was learned of it, its accounts and the pictures of its alerts stay, for when it is registered again.
+    """
+    _change(client, keys, lambda to: to.hdel(keys.cameras, spec.camera))
+    for kind in spec.all_streams():
+        if kind != spec.output("alerting"):
+            client.unlink(keys.stream(spec.camera, kind))
+
+
+def _change(client: Any, keys: Keys, change: Callable[[Any], Any]) -> None:
+    """Change the registry and its version; in one step, except in a Cluster, where they lie on two nodes."""
     # Not a counter: after a restart of Redis it would soon show a number that workers have seen before.
-    client.set(keys.cameras_version, uuid.uuid4().hex)
+    version = uuid.uuid4().hex
+    if isinstance(client, redis.RedisCluster):
+        change(client)
+        client.set(keys.cameras_version, version)
+        return
+    with client.pipeline(transaction=True) as pipe:
+        change(pipe)
+        pipe.set(keys.cameras_version, version)
+        pipe.execute()
 
 
 def is_registered(client: Any, keys: Keys, camera: str) -> bool:
@@ -45,18 +67,21 @@ def is_registered(client: Any, keys: Keys, camera: str) -> bool:
 
 
 class Registry:
-    """A worker's view of the registry; re-read only when its version changed."""
+    """A worker's view of the registry; re-read when its version changed, and now and then."""
 
     def __init__(self, client: Any, keys: Keys) -> None:
         self._client = client
         self._keys = keys
         self._version: bytes | None = b"unread"
+        self._refreshes = 0
         self.specs: dict[str, CameraSpec] = {}
 
     def refresh(self) -> bool:
         """Read the registry if it changed; returns whether it did."""
         version = self._client.get(self._keys.cameras_version)
-        if version == self._version:
+        self._refreshes += 1
+        # Whoever changes a Cluster's registry can die before it says so.
+        if version == self._version and self._refreshes % REREAD_EVERY:
             return False
         self._version = version
         raw = self._client.hgetall(self._keys.cameras)

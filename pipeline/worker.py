@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 
 FULL_POLL_S = 0.01
 """How soon a full output is looked at again."""
+FULL_AGAIN_S = 60.0
+"""A full Redis is said again after so long without."""
+TRIM_EVERY = 16
+"""After so many snippets a camera's output is rid of what has been read (a file's, when it is full)."""
 MAX_BATCH = 16
 """Messages given to a stage at once; bounds memory."""
 STRANDED_LOOK_S = 2.0
@@ -56,6 +60,7 @@ class Worker:
         self._outages = 0
         self._refusal = ""
         self._next_forward_s = 0.0
+        self._next_tidy_s = self._full_until_s = 0.0
         self.stopping = False
 
     def run(self) -> None:
@@ -96,6 +101,10 @@ class Worker:
         now_s = self._clock()
         if self._holdings.turn(now_s):
             self._follow_holdings()
+        if now_s >= self._next_tidy_s:
+            self._next_tidy_s = now_s + POLL_S
+            self._workshop.keep({work_key(spec, stage) for (_, stage), spec in self._holdings.wanted().items()})
+            self._holdings.error = self._workshop.error
         if self._bus.is_cluster and self._leases.stage == "alerting" and now_s >= self._next_forward_s:
             self._next_forward_s = now_s + FORWARD_EVERY_S
             for camera, _ in self._lanes:
@@ -111,14 +120,10 @@ class Worker:
                     self._lanes[key] = Lane.open(self._bus, spec, key[1], self._leases.token)
                 except LeaseLost:
                     del held[key]
-        self._workshop.keep({work_key(spec, stage) for (_, stage), spec in self._holdings.wanted().items()})
-        self._holdings.error = self._workshop.error
 
     def _can_work(self, spec: CameraSpec, stage: str) -> bool:
         """Build the stage before taking the lease."""
-        ready = self._workshop.ready(spec, stage, self._clock())
-        self._holdings.error = self._workshop.error
-        return ready
+        return self._workshop.ready(spec, stage, self._clock())
 
     # -- messages -----------------------------------------------------------------------------------------------
 
@@ -163,6 +168,7 @@ class Worker:
                 lane = readers[stream, stage]
                 if entry.id <= lane.last:
                     self._bus.client.xack(stream, stage, entry.id_text)
+                    lane.came_too_late(stream, entry, self._clock())
                 elif not lane.follows(entry) and self._has_pending(stream, lane, entry.id):
                     lane.look_again()
                 else:
@@ -260,15 +266,18 @@ class Worker:
             self._holdings.held.pop((lane.spec.camera, lane.stage), None)
             return 0
         except redis.OutOfMemoryError:
-            # Back-pressure: nothing was done; the heads stay and are processed again.
-            lane.retry_at_s = self._clock() + 0.5
+            now_s = self._clock()
+            if now_s >= self._full_until_s:
+                log.warning("%s %s: Redis is full; waiting for memory", lane.spec.camera, lane.stage)
+            self._full_until_s = now_s + FULL_AGAIN_S
+            lane.make_room(self._bus, now_s)
             return 0
-        lane.state, lane.last, lane.failures, lane.last_error = result.state, entry.id, 0, ""
-        for stream in due:
-            del lane.heads[stream]
+        lane.settled(due, result.state)
         if bounds:
             lane.bound = min(b.entries for b in bounds)
         lane.blocked = not lane.spec.live and length >= lane.bound
+        if lane.spec.live and entry.id[1] % TRIM_EVERY == TRIM_EVERY - 1:
+            self._bus.trim_acknowledged(lane.output)
         return 1
 
     # -- trouble ------------------------------------------------------------------------------------------------

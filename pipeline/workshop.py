@@ -16,7 +16,7 @@ AGAIN_S = 5.0
 """How soon a stage that could not be built is tried again: its weights or checkpoint may come later."""
 
 WorkFor = Callable[[CameraSpec, str], Work]
-"""Builds the stage of a camera. Raises OddwatchError when something it needs is missing."""
+"""Builds the stage of a camera. Raises OddwatchError when something it needs is missing, or what a library raises."""
 
 
 class Workshop:
@@ -46,10 +46,13 @@ class Workshop:
             return False
         try:
             self._built[key] = self._work_for(spec, stage)
-        except OddwatchError as error:
-            if str(error) != before:
-                log.error("%s %s: %s", spec.camera, stage, error)
-            self._missing[key] = (now_s + AGAIN_S, str(error))
+        except Exception as error:
+            # Whatever it is (weights that are missing, a GPU that is not there or full): the others must go on.
+            why = _in_one_line(error)
+            if why != before:
+                log.error("%s %s: %s", spec.camera, stage, why)
+                log.debug("%s %s", spec.camera, stage, exc_info=error)
+            self._missing[key] = (now_s + AGAIN_S, why)
             return False
         self._missing.pop(key, None)
         return True
@@ -58,3 +61,8 @@ class Workshop:
         """Let go of what no camera needs any more."""
         self._built = {k: w for k, w in self._built.items() if k in in_use}
         self._missing = {k: w for k, w in self._missing.items() if k in in_use}
+
+
+def _in_one_line(error: Exception) -> str:
+    said = " ".join(str(error).split())[:300]
+    return said if isinstance(error, OddwatchError) and said else f"cannot be built: {type(error).__name__}: {said}"
