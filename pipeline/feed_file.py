@@ -9,7 +9,7 @@ from contextlib import closing
 import numpy as np
 
 from pipeline.bus import Bus
-from pipeline.codec import decode_state, number
+from pipeline.codec import State, decode_state, number
 from pipeline.errors import SourceError
 from pipeline.feed import Beat, Feed
 from pipeline.messages import End
@@ -21,23 +21,20 @@ log = logging.getLogger(__name__)
 def feed_file(bus: Bus, spec: CameraSpec, token: str, beat: Beat) -> None:
     """Publish the file as run `spec.run_ms` to its end; continues behind what an earlier process published.
 
-    A file that cannot be read ends with `error: ...`. One that kills its decoder `max_deliveries` times without
-    getting further ends so too. Raises LeaseLost when another decoder has taken it over.
+    A file that cannot be read ends with `error: ...`. One that killed its decoder `max_deliveries` times (see
+    `count_death`) without getting further ends so too. Raises LeaseLost when another decoder has taken it over.
     """
     from stages.decode import DecodeSettings, read_messages
     from stages.sources import Source
 
     feed = Feed(bus, spec, token, beat)
-    last = bus.last_id(feed.stream)
-    done_seq = last[1] if last[0] == spec.run_ms else -1
-    state = decode_state(bus.client.hgetall(feed.state_key))
-    attempts = 1 + (number(state, "attempts", 0) if number(state, "at_seq") == done_seq else 0)
-    feed.remember({"attempts": attempts, "at_seq": done_seq})
+    done_seq, state = _reached(feed)
+    deaths = _deaths(state, done_seq)
     next_frame = number(state, "next_frame", 0) if done_seq >= 0 else 0
     seq = done_seq + 1
     error = ""
-    if attempts > spec.max_deliveries:
-        error = f"its decoder died {attempts - 1} times after frame {next_frame}"
+    if deaths >= spec.max_deliveries:
+        error = f"its decoder died {deaths} times after frame {next_frame}"
     else:
         settings = DecodeSettings(
             height=spec.height, snippet_frames=spec.decode.snippet_frames, fps=spec.decode.fps,
@@ -45,7 +42,7 @@ def feed_file(bus: Bus, spec: CameraSpec, token: str, beat: Beat) -> None:
         )  # fmt: skip
         source = Source(kind=spec.kind, uri=spec.source, redacted=spec.source, camera=spec.camera)
         try:
-            messages = read_messages(source, settings, spec.run_ms, time.time, skip_until_seq=seq)
+            messages = read_messages(source, settings, spec.run_ms, time.time, beat, skip_until_seq=seq)
             with closing(messages):
                 for message in messages:
                     done = isinstance(message, End)
@@ -61,3 +58,24 @@ def feed_file(bus: Bus, spec: CameraSpec, token: str, beat: Beat) -> None:
         status=f"error: {error}",
     )  # fmt: skip
     feed.publish(end, {"next_frame": next_frame, "done": spec.run_ms})
+
+
+def count_death(bus: Bus, spec: CameraSpec, token: str) -> None:
+    """Hold it against the file that its decoder died just now; forgiven once another gets further.
+
+    For the decoder's parent: whoever is stopped together with the decoder counts nothing. Raises LeaseLost.
+    """
+    feed = Feed(bus, spec, token, lambda: None)
+    done_seq, state = _reached(feed)
+    feed.remember({"deaths": 1 + _deaths(state, done_seq), "died_at": done_seq})
+
+
+def _reached(feed: Feed) -> tuple[int, State]:
+    """The last seq that was published in this run (-1: none), and what was saved with it."""
+    run_ms, seq = feed.bus.last_id(feed.stream)
+    state = decode_state(feed.bus.client.hgetall(feed.state_key))
+    return (seq if run_ms == feed.spec.run_ms else -1), state
+
+
+def _deaths(state: State, done_seq: int) -> int:
+    return number(state, "deaths", 0) if number(state, "died_at", -2) == done_seq else 0

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 
+import redis
+
 from pipeline.backoff import Backoff
-from pipeline.bus import Bus
+from pipeline.bus import OUTAGE, Bus
 from pipeline.codec import decode_state, number
-from pipeline.errors import LeaseLost, SourceError
+from pipeline.errors import SourceError
 from pipeline.feed import Beat, Feed
 from pipeline.messages import Message, Prior
 from pipeline.spec import CameraSpec
@@ -22,7 +24,7 @@ from pipeline.spec import CameraSpec
 log = logging.getLogger(__name__)
 
 QUEUED = 4
-"""Snippets that wait in memory while Redis is slow; beyond, the oldest is dropped (its frames are a gap, `behind`)."""
+"""Messages with frames that wait while Redis is slow; beyond, the oldest is dropped (its frames: a gap, `behind`)."""
 
 
 class Outbox:
@@ -33,18 +35,20 @@ class Outbox:
         self._queue: deque[tuple[Message, dict[str, int], dict[str, str]]] = deque()
         self._ready = threading.Condition()
         self._closed = False
-        self.lost: LeaseLost | None = None
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="publish", daemon=True)
         self._thread.start()
 
     def put(self, message: Message, state: dict[str, int], health: dict[str, str]) -> None:
-        """Queue a message; never waits. Raises LeaseLost once another decoder has the camera."""
-        if self.lost is not None:
-            raise self.lost
+        """Queue a message; never waits. Raises what ended the thread: LeaseLost once another decoder has the camera."""
+        if self._failure is not None:
+            raise self._failure
         with self._ready:
             self._queue.append((message, state, health))
-            if len(self._queue) > QUEUED:
-                self._queue.popleft()
+            # An End without frames stays: it says how many its run had, even if all else of the run is dropped.
+            droppable = [i for i, (queued, _, _) in enumerate(self._queue) if len(queued.times_s)]
+            if len(droppable) > QUEUED:
+                del self._queue[droppable[0]]
             self._ready.notify()
 
     def close(self, limit_s: float) -> None:
@@ -63,8 +67,8 @@ class Outbox:
                 message, state, health = self._queue.popleft()
             try:
                 self._feed.publish(message, state, health)
-            except LeaseLost as error:
-                self.lost = error
+            except Exception as error:
+                self._failure = error
                 return
 
 
@@ -82,13 +86,16 @@ def feed_live(bus: Bus, spec: CameraSpec, token: str, beat: Beat, uri: str) -> N
         last = Prior(run_ms=number(saved, "run_ms"), frames=number(saved, "next_frame", 0), down_s=0.0)
     camera = LiveCamera(feed, uri, last, number(saved, "last_ms", 0), stopped.is_set)
     backoff = Backoff()
+    offline_ms = 0
     while not stopped.is_set():
         problem = camera.one_run(backoff)
         if stopped.is_set():
             break
+        if camera.opened or not offline_ms:
+            offline_ms = round(time.time() * 1000)
         wait_s = backoff.failed(time.monotonic())
         log.warning("%s: %s; trying again in %.0f s", spec.camera, problem, wait_s)
-        feed.note(status="offline", error=problem, offline_ms=str(round(time.time() * 1000)))
+        feed.note(status="offline", error=problem, offline_ms=str(offline_ms))
         until = time.monotonic() + wait_s
         while time.monotonic() < until and not stopped.wait(0.2):
             beat()
@@ -99,9 +106,7 @@ def feed_live(bus: Bus, spec: CameraSpec, token: str, beat: Beat, uri: str) -> N
 class LiveCamera:
     """Opens a camera again and again, and remembers what the last run left."""
 
-    def __init__(
-        self, feed: Feed, uri: str, last: Prior | None, last_ms: int, stopping: Callable[[], bool]
-    ) -> None:
+    def __init__(self, feed: Feed, uri: str, last: Prior | None, last_ms: int, stopping: Callable[[], bool]) -> None:
         """`last`: the run before, its `down_s` still unknown; `last_ms`: when its last frame came, unix ms."""
         self._feed = feed
         self._uri = uri
@@ -109,6 +114,8 @@ class LiveCamera:
         self._last_ms = last_ms
         self._stopping = stopping
         self._outbox = Outbox(feed)
+        self.opened = False
+        """Whether a picture came in the run that ended last."""
 
     def one_run(self, backoff: Backoff) -> str:
         """From opening to the end of the connection; returns why it ended."""
@@ -122,9 +129,8 @@ class LiveCamera:
             open_timeout_s=spec.decode.open_timeout_s, read_timeout_s=spec.decode.read_timeout_s,
             transport=spec.decode.transport,
         )  # fmt: skip
-        # A run's id must lie behind all earlier ones, even if the clock was set back.
-        run_ms = max(round(time.time() * 1000), self._feed.bus.last_id(self._feed.stream)[0] + 1)
-        prior, opened = self._last, False
+        run_ms = self._next_run_ms()
+        prior, self.opened = self._last, False
         try:
             messages = read_live(
                 live_source(self._uri, spec.camera), settings, run_ms, time.time, self._feed.beat,
@@ -132,8 +138,8 @@ class LiveCamera:
             )  # fmt: skip
             with closing(messages):
                 for message in messages:
-                    if not opened:
-                        opened = True
+                    if not self.opened:
+                        self.opened = True
                         backoff.opened(time.monotonic())
                         self._feed.note(status="online", error="")
                         if prior is not None and len(message.times_s):
@@ -143,6 +149,15 @@ class LiveCamera:
         except SourceError as error:
             return str(error)
         return "the stream ended"
+
+    def _next_run_ms(self) -> int:
+        """A run's id must lie behind all earlier ones, even if the clock was set back."""
+        known_ms = self._last.run_ms if self._last else 0
+        try:
+            known_ms = max(known_ms, self._feed.bus.last_id(self._feed.stream)[0])
+        except (redis.RedisError, *OUTAGE) as error:
+            log.debug("%s: Redis cannot say which runs there were: %s", self._feed.spec.camera, error)
+        return max(round(time.time() * 1000), known_ms + 1)
 
     def close(self) -> None:
         """Publish what is still queued."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import mmap
 import os
@@ -14,23 +15,26 @@ from dataclasses import dataclass
 
 import redis
 
-from pipeline.bus import Bus, connect
+from pipeline.bus import OUTAGE, Bus, connect
 from pipeline.codec import decode_state, number
 from pipeline.config import load_config
-from pipeline.errors import OddwatchError
+from pipeline.errors import LeaseLost, OddwatchError
+from pipeline.feed_file import count_death
 from pipeline.holdings import Holdings, Key
 from pipeline.host import Host
 from pipeline.keys import Keys
 from pipeline.lease import Leases
 from pipeline.server import die_with_parent
 from pipeline.spec import CameraSpec
-from pipeline.watch import announce, live_specs, origin_of
+from pipeline.watch import Announcer, live_specs, origin_of
 
 log = logging.getLogger(__name__)
 
 ANNOUNCE_EVERY_S = 5.0
 HANG_MARGIN_S = 15.0
 """Beyond the camera's own time-outs: a decoder this silent hangs where no time-out reaches."""
+BLAMELESS = (signal.SIGTERM, os.EX_TEMPFAIL << 8)
+"""Ends (as `waitpid` says) that are no fault of the file: told to stop; no lease or no Redis."""
 
 
 class Pulse:
@@ -57,6 +61,8 @@ class Decoder:
     started_s: float
     restart_at_s: float = 0.0
     quick_deaths: int = 0
+    killed: bool = False
+    """It hung, and goes when the system lets it."""
     done: bool = False
     """A file that was read to its end, or given up."""
 
@@ -74,10 +80,13 @@ class DecodeWorker:
         self._holdings = Holdings(bus, leases, self._may_take)
         self._decoders: dict[Key, Decoder] = {}
         config = load_config(host.config_path)
-        self._specs = live_specs(config, host.config_path) if host.config_path else []
-        self._cameras = {s.camera: config.cameras[s.camera].source for s in self._specs}
-        """Camera -> its address with login, known only on this host."""
+        specs = live_specs(config, host.config_path) if host.config_path else []
+        self._addresses = {(s.camera, s.source): config.cameras[s.camera].source for s in specs}
+        """Camera and its address as registered -> the address with login, known only on this host."""
+        self._announcer = Announcer(bus, specs, origin_of(host.config_path)) if host.config_path else None
         self._next_announce_s = 0.0
+        self._killed: list[int] = []
+        """Processes of cameras that are no longer held, until the system lets them go."""
         self._outages = 0
         self.stopping = False
 
@@ -95,12 +104,13 @@ class DecodeWorker:
         """Follow the leases, reap what ended, kill what hangs, start what is due."""
         try:
             self._announce()
+            self._killed = [pid for pid in self._killed if not os.waitpid(pid, os.WNOHANG)[0]]
             self._holdings.turn(self._clock())
             self._follow_leases()
             for decoder in self._decoders.values():
                 self._look_after(decoder)
             self._outages = 0
-        except (redis.RedisError, OSError) as error:
+        except (redis.RedisError, *OUTAGE) as error:
             # The decoders go on: they wait for Redis themselves, and the lease tells whether they may publish.
             self._outages += 1
             if self._outages == 1:
@@ -122,26 +132,28 @@ class DecodeWorker:
                 os.kill(decoder.pid, signal.SIGTERM)
         deadline = self._clock() + 5
         for decoder in self._decoders.values():
-            while decoder.pid and self._clock() < deadline and not os.waitpid(decoder.pid, os.WNOHANG)[0]:
-                time.sleep(0.02)
-            if decoder.pid and self._clock() >= deadline:
-                self._kill(decoder)
+            while decoder.pid and self._clock() < deadline:
+                if os.waitpid(decoder.pid, os.WNOHANG)[0]:
+                    decoder.pid = 0
+                else:
+                    time.sleep(0.02)
+            self._kill(decoder)
         try:
             self._holdings.close()
-        except (redis.RedisError, OSError) as error:
+        except (redis.RedisError, *OUTAGE) as error:
             log.warning("left without a word (%s); the leases run out by themselves", error)
 
     def _announce(self) -> None:
         """Tell all workers of this host's cameras; again from time to time, since a Redis may come back empty."""
-        if self._host.config_path is not None and self._clock() >= self._next_announce_s:
-            announce(self._bus, self._specs, origin_of(self._host.config_path))
+        if self._announcer is not None and self._clock() >= self._next_announce_s:
+            self._announcer.announce()
             self._next_announce_s = self._clock() + ANNOUNCE_EVERY_S
 
     # -- which cameras ------------------------------------------------------------------------------------------
 
     def _may_take(self, spec: CameraSpec, stage: str) -> bool:
         if spec.live:
-            return spec.camera in self._cameras  # only who has the configuration knows its login
+            return (spec.camera, spec.source) in self._addresses  # only who has the configuration knows its login
         busy = sum(not d.spec.live and not d.done for d in self._decoders.values())
         starting = sum(k not in self._decoders and not s.live for k, s in self._holdings.held.items())
         return busy + starting < self._host.decode_files
@@ -158,14 +170,15 @@ class DecodeWorker:
             limit_s = decoder.spec.decode.open_timeout_s + decoder.spec.decode.read_timeout_s + HANG_MARGIN_S
             if pid:
                 self._after_end(decoder, status)
-            elif decoder.pulse.age_s() > limit_s:
+            elif decoder.pulse.age_s() > limit_s and not decoder.killed:
                 log.error("%s: its decoder hangs; killing it", decoder.spec.camera)
                 os.kill(decoder.pid, signal.SIGKILL)
+                decoder.killed = True
         elif not decoder.done and self._clock() >= decoder.restart_at_s:
             self._start(decoder)
 
     def _after_end(self, decoder: Decoder, status: int) -> None:
-        decoder.pid = 0
+        decoder.pid, decoder.killed = 0, False
         # Asking Redis alone is not enough: whoever collects the scores may have removed the finished file by now.
         decoder.done = (not decoder.spec.live and status == 0) or self._is_done(decoder.spec)
         if decoder.done:
@@ -174,6 +187,9 @@ class DecodeWorker:
         decoder.restart_at_s = self._clock() + min(60.0, 0.2 * 2**decoder.quick_deaths)
         how = f"killed by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"code {os.WEXITSTATUS(status)}"
         log.warning("%s: its decoder ended (%s); starting another", decoder.spec.camera, how)
+        if not decoder.spec.live and status not in BLAMELESS:
+            with contextlib.suppress(LeaseLost):
+                count_death(self._bus, decoder.spec, self._leases.token)
 
     def _start(self, decoder: Decoder) -> None:
         decoder.started_s = self._clock()
@@ -203,19 +219,19 @@ class DecodeWorker:
         spec, token, beat = decoder.spec, self._leases.token, decoder.pulse.beat
         try:
             if spec.live:
-                feed_live(bus, spec, token, beat, self._cameras[spec.camera])
+                feed_live(bus, spec, token, beat, self._addresses[spec.camera, spec.source])
             else:
                 feed_file(bus, spec, token, beat)
-        except OddwatchError as error:
+        except (OddwatchError, redis.RedisError, redis.exceptions.RedisClusterException) as error:
             log.warning("%s: %s", spec.camera, error)
-            return error.exit_code
+            return os.EX_TEMPFAIL
         return 0
 
-    @staticmethod
-    def _kill(decoder: Decoder) -> None:
+    def _kill(self, decoder: Decoder) -> None:
+        """Without waiting: a process that hangs in the kernel goes when it pleases."""
         if decoder.pid:
             os.kill(decoder.pid, signal.SIGKILL)
-            os.waitpid(decoder.pid, 0)
+            self._killed.append(decoder.pid)
             decoder.pid = 0
 
 

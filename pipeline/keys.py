@@ -68,6 +68,11 @@ class Keys:
         return f"{self.prefix}:cameras:version"
 
     @property
+    def origins(self) -> str:
+        """Hash: configuration file with live cameras -> JSON of which it names, and when it last said so."""
+        return f"{self.prefix}:origins"
+
+    @property
     def workers(self) -> str:
         """Hash: worker -> JSON heartbeat."""
         return f"{self.prefix}:workers"

@@ -19,6 +19,7 @@ def read_status(bus: Bus) -> dict:
     registry.refresh()
     now_ms = bus.now_ms()
     beats = heartbeats(bus.client, bus.keys)
+    used, limit = _memory(bus)
     return {
         "now_ms": now_ms,
         "cameras": {name: _camera(bus, spec) for name, spec in registry.specs.items()},
@@ -32,20 +33,23 @@ def read_status(bus: Bus) -> dict:
         "jobs": {k.decode(): json.loads(v) for k, v in sorted(bus.client.hgetall(bus.keys.jobs).items())},
         "dead_letters": bus.client.xlen(bus.keys.dead),
         "alerts_kept": bus.client.xlen(bus.keys.alerts),
-        "memory_used_bytes": _memory(bus),
+        "memory_used_bytes": used,
+        "memory_limit_bytes": limit,
     }  # fmt: skip
 
 
-def _memory(bus: Bus) -> int:
-    """Bytes that Redis uses (in a Cluster: all its primaries); 0 where the login may not ask."""
+def _memory(bus: Bus) -> tuple[int, int]:
+    """Bytes that Redis uses and may use (in a Cluster: all its primaries).
+
+    The limit is 0 where there is none; both are 0 where the login may not ask.
+    """
+    where = {"target_nodes": bus.client.PRIMARIES} if bus.is_cluster else {}
     try:
-        if not bus.is_cluster:
-            return int(bus.client.info("memory")["used_memory"])
-        by_node = bus.client.info("memory", target_nodes=bus.client.PRIMARIES)
+        found = bus.client.info("memory", **where)
     except redis.exceptions.NoPermissionError:
-        return 0
-    nodes = [by_node] if "used_memory" in by_node else by_node.values()
-    return sum(int(node["used_memory"]) for node in nodes)
+        return 0, 0
+    nodes = [found] if "used_memory" in found else found.values()
+    return sum(int(n["used_memory"]) for n in nodes), sum(int(n.get("maxmemory", 0)) for n in nodes)
 
 
 def _camera(bus: Bus, spec: CameraSpec) -> dict:
@@ -89,9 +93,12 @@ def drained(bus: Bus) -> bool:
 
 def status_lines(status: dict, shown_url: str) -> list[str]:
     """The same for a person."""
-    lines = [f"Redis {shown_url}, {status['memory_used_bytes'] / 2**20:.0f} MiB used"]
+    limit = f" of {status['memory_limit_bytes'] / 2**20:.0f}" if status["memory_limit_bytes"] else ""
+    lines = [f"Redis {shown_url}, {status['memory_used_bytes'] / 2**20:.0f}{limit} MiB used"]
     lines.append(f"{len(status['cameras'])} cameras, {len(status['jobs'])} files in work, "
                  f"{status['alerts_kept']} alert messages, {status['dead_letters']} dead letters")  # fmt: skip
+    if offline := [n for n, c in status["cameras"].items() if c["health"].get("status") == "offline"]:
+        lines.append(f"offline: {', '.join(offline)}")
     for name, camera in status["cameras"].items():
         run = camera["run"] or {}
         gaps = ", ".join(f"{cause} {n}" for cause, n in (run.get("gaps") or {}).items() if n) or "none"

@@ -16,7 +16,7 @@ from pipeline.bus import OUTAGE, Bus, connect
 from pipeline.codec import decode, decode_state, number
 from pipeline.errors import LeaseLost
 from pipeline.feed import Feed
-from pipeline.feed_file import feed_file
+from pipeline.feed_file import count_death, feed_file
 from pipeline.keeper import Keeper
 from pipeline.keys import Keys
 from pipeline.messages import End
@@ -183,12 +183,12 @@ def test_a_file_that_is_no_video_ends_with_an_error(bus: Bus, tmp_path: Path) ->
 
 
 def test_a_file_that_keeps_killing_its_decoder_is_given_up(bus: Bus) -> None:
-    """Each start at the same place counts, and no start may get so far as to say that it failed."""
+    """Each death at the same place counts, and no decoder may get so far as to say that it failed."""
     entry = spec(source="/nowhere.mp4")
     feed = feed_for(bus, entry)
     feed.publish(snippet(0), {"next_frame": FRAMES})
-    for n in range(1, entry.max_deliveries + 1):
-        feed.remember({"attempts": n, "at_seq": 0})
+    for _ in range(entry.max_deliveries):
+        count_death(bus, entry, TOKEN)
     feed_file(bus, entry, TOKEN, lambda: None)
     last = decode(bus.client.xrange(bus.keys.stream("cam", "snippets"))[-1][1])
     assert (last.seq, last.first_frame) == (1, FRAMES)
@@ -198,7 +198,8 @@ def test_a_file_that_keeps_killing_its_decoder_is_given_up(bus: Bus) -> None:
 def test_getting_further_forgives_earlier_deaths(bus: Bus) -> None:
     entry = spec(source="/nowhere.mp4")
     feed = feed_for(bus, entry)
-    feed.remember({"attempts": 3, "at_seq": -1})
+    for _ in range(entry.max_deliveries):
+        count_death(bus, entry, TOKEN)
     feed.publish(snippet(0), {"next_frame": FRAMES})
     feed_file(bus, entry, TOKEN, lambda: None)
     last = decode(bus.client.xrange(bus.keys.stream("cam", "snippets"))[-1][1])

@@ -6,11 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
+import redis
 import typer
 
-from pipeline.bus import connect
+from pipeline.bus import OUTAGE, connect
 from pipeline.cli.session import redis_url
 from pipeline.config import CameraConfig, Config, load_config
+from pipeline.connection import hide_password, reason
 from pipeline.errors import OddwatchError
 from pipeline.spec import make_spec
 
@@ -37,6 +39,10 @@ def _redis(config: Config) -> Finding:
         info = connect(url).info("server")
     except OddwatchError as error:
         return False, str(error)
+    except redis.exceptions.NoPermissionError:
+        return True, "Redis: answers (this login may not ask for its version)"
+    except (redis.RedisError, *OUTAGE) as error:
+        return False, f"Redis at {hide_password(url)}: {reason(error)}"
     return True, f"Redis: answers, version {info.get('valkey_version') or info.get('redis_version')}"
 
 

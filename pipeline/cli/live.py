@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -16,17 +17,22 @@ from typing import Annotated
 import redis
 import typer
 
+from pipeline.bus import OUTAGE, Bus
 from pipeline.cli.follow import alert_line
 from pipeline.cli.session import Session, host_for, local_workers, open_session, redis_url
 from pipeline.config import Config, load_config
-from pipeline.errors import UsageError
+from pipeline.connection import reason
+from pipeline.errors import OddwatchError, UsageError
 from pipeline.host import run_worker
 from pipeline.metrics import serve_metrics
 from pipeline.sinks import JsonLines
 from pipeline.spec import STAGES, CameraSpec
 from pipeline.status import read_status
 from pipeline.supervisor import LocalWorkers
-from pipeline.watch import live_specs
+from pipeline.watch import Announcer, live_specs, origin_of
+
+TROUBLE = (OddwatchError, redis.RedisError, *OUTAGE)
+"""What `run` waits out: Redis away, full or read-only; a full disk."""
 
 
 def worker(
@@ -54,21 +60,24 @@ def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.
     if not specs:
         raise UsageError(f"{config}: no camera to watch; add one under 'cameras:'")
     with open_session(settings) as session:
-        sink = JsonLines(session.bus, settings.output.folder) if settings.output.folder else None
-        server = serve_metrics(settings.output.metrics_port, lambda: read_status(session.bus)) if (
-            settings.output.metrics_port
-        ) else None  # fmt: skip
+        alerts = NewAlerts(session.bus, settings.output.folder)
+        port = settings.output.metrics_port
+        server = serve_metrics(port, lambda: read_status(session.bus)) if port else None
         _say_where(session, settings, specs)
         with (
             _until_asked() as asked,
             local_workers(settings, host_for(settings, session.url, config), specs) as workers,
         ):
-            _watch(session, workers, sink, asked)
-        if sink is not None:
-            sink.turn()
-            sink.close()
+            _watch(session, workers, alerts, asked)
         if server is not None:
             server.shutdown()
+        try:
+            last = alerts.get()
+            alerts.close()
+            Announcer(session.bus, specs, origin_of(config)).withdraw()
+        except TROUBLE as error:
+            raise OddwatchError(f"stopped, but {_what(session, error)}") from error
+        _show(last)
 
 
 def _say_where(session: Session, config: Config, specs: list[CameraSpec]) -> None:
@@ -101,27 +110,63 @@ def _until_asked() -> Iterator[list[bool]]:
             signal.signal(signum, handler)
 
 
-def _watch(session: Session, workers: LocalWorkers, sink: JsonLines | None, asked: list[bool]) -> None:
-    """Show alerts until asked to stop."""
-    last = "$" if sink is None else ""
-    away = False
+def _watch(session: Session, workers: LocalWorkers, alerts: NewAlerts, asked: list[bool]) -> None:
+    """Show alerts until asked to stop, whatever becomes of Redis and the disk meanwhile."""
+    trouble = ""
     while not asked:
         workers.check()
         try:
-            if sink is not None:
-                new = sink.turn()
-                time.sleep(0.2)
-            else:
-                last, new = session.bus.alerts_after(last, block_s=0.5)
-            for alert in new:
-                typer.echo(alert_line(alert))
-            sys.stdout.flush()
-            away = False
-        except redis.RedisError as error:
-            if not away:
-                sys.stderr.write(f"oddwatch: Redis at {session.shown} does not answer ({error}); waiting for it\n")
-            away = True
-            if sink is not None and isinstance(error, redis.ResponseError):
-                session.bus.ensure_groups(session.bus.keys.alerts, ["jsonl"])
+            found = alerts.get(wait_s=0.2)
+            trouble = ""
+        except TROUBLE as error:
+            if type(error).__name__ != trouble:
+                sys.stderr.write(f"oddwatch: {_what(session, error)}; waiting until that has passed\n")
+            trouble = type(error).__name__
             time.sleep(1.0)
+            continue
+        _show(found)
     typer.echo("stopping: the stages finish what was decoded")
+
+
+def _show(alerts: list[dict]) -> None:
+    for alert in alerts:
+        typer.echo(alert_line(alert))
+    sys.stdout.flush()
+
+
+def _what(session: Session, error: BaseException) -> str:
+    return str(error) if isinstance(error, OddwatchError) else f"Redis at {session.shown}: {reason(error)}"
+
+
+class NewAlerts:
+    """What has come since the last look, through `alerts.jsonl` and its pictures if there is a folder for them."""
+
+    def __init__(self, bus: Bus, folder: Path | None) -> None:
+        """Raises OddwatchError when the folder cannot be written."""
+        self._bus = bus
+        self._folder = folder
+        self._last = "$"
+        self._sink = JsonLines(bus, folder) if folder else None
+
+    def get(self, wait_s: float = 0.0) -> list[dict]:
+        """Raises one of TROUBLE; what could not be written then is written by a later call."""
+        if self._folder is None:
+            self._last, found = self._bus.alerts_after(self._last, block_s=wait_s)
+            return found
+        try:
+            self._sink = self._sink or JsonLines(self._bus, self._folder)
+            found = self._sink.turn()
+        except TROUBLE:
+            # Opened anew: that tidies up a line of which a full disk took half, and a group that Redis has lost.
+            self.close()
+            raise
+        if not found:
+            time.sleep(wait_s)
+        return found
+
+    def close(self) -> None:
+        """Close the file; a later `get` opens it again."""
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            with contextlib.suppress(OSError):
+                sink.close()
