@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from pipeline.errors import CheckpointError, OddwatchError
+from pipeline.errors import CheckpointError
+from stages.atomic import write_whole
 
 FORMAT = "oddwatch-1"
 
@@ -34,14 +34,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write atomically: the file is whole or absent. Raises OddwatchError naming the path when it cannot be written."""
     metadata = {"format": FORMAT, "kind": checkpoint.kind, "meta": json.dumps(checkpoint.meta, sort_keys=True)}
     arrays = {name: np.ascontiguousarray(a) for name, a in checkpoint.arrays.items()}
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(_canonical(save(arrays, metadata)))
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OddwatchError(f"{path}: cannot write the checkpoint ({error.strerror}); choose another --out") from error
+    write_whole(path, _canonical(save(arrays, metadata)))
 
 
 def _canonical(data: bytes) -> bytes:
