@@ -112,6 +112,29 @@ def test_all_is_well(watched: Bus) -> None:
     assert [p.partition(": ")[2] for p in unhealthy(status)] == ["no weights", "silent for 99 s"]
 
 
+def test_a_file_that_waits_for_its_turn_is_no_trouble(bus: Bus) -> None:
+    announce(bus, spec("clip"))
+    assert unhealthy(read_status(bus)) == []
+
+
+def test_a_camera_long_away_and_a_full_redis_are_trouble(watched: Bus) -> None:
+    watched.client.set(watched.keys.lease("cam", "decode"), "d:1")
+    health, now_ms = watched.keys.health("cam"), watched.now_ms()
+    away = {"status": "offline", "error": "no answer", "offline_ms": str(now_ms - 50_000)}
+    watched.client.hset(health, mapping=away)
+    assert unhealthy(read_status(watched)) == []
+    watched.client.hset(health, "offline_ms", str(now_ms - 70_000))
+    status = read_status(watched)
+    assert [p[:29] for p in unhealthy(status)] == ["camera cam: offline for 70 s:"]
+    text = status_lines(status, "redis://h")
+    assert "offline: cam" in text
+    assert " of 256 MiB used" in text[0]
+    status["memory_used_bytes"] = 0.95 * status["memory_limit_bytes"]
+    assert unhealthy(status)[-1].startswith("Redis: 95% of its memory is used")
+    status["memory_limit_bytes"] = 0
+    assert len(unhealthy(status)) == 1
+
+
 def test_redis_away_is_unhealthy_and_not_a_crash(port: int) -> None:
     def gone() -> dict:
         raise ConnectionError
