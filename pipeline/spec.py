@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -10,9 +11,12 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.bus import Bound, Bus
 from pipeline.config import Config, DecodeConfig, ModelConfig, settings_hash
+from pipeline.decoding import decode_as_learned
+from pipeline.errors import CheckpointError, ConfigError
 from pipeline.keys import Keys
 from pipeline.messages import Features, Fused, Message, Scores, Snippet
 from stages.alerting.settings import AlertSettings
+from stages.preprocessing import Preprocessing
 
 STAGES = ("decode", "features", "temporal", "alerting")
 class ModelSpec(BaseModel):
@@ -24,6 +28,8 @@ class ModelSpec(BaseModel):
     """Extractor it reads, None: snippets."""
     checkpoint: str | None = None
     sha256: str | None = None
+    learned: Preprocessing | None = None
+    """How the footage was decoded that its checkpoint was made from."""
 
 
 class CameraSpec(BaseModel):
@@ -87,9 +93,9 @@ class CameraSpec(BaseModel):
         return [self.output(s) for stage in STAGES for s in self.stages(stage)]
 
     def bound(self, message: Message) -> Bound:
-        """The entries of this kind and size that fit into `stream_mb`; at least 4, at most 4096."""
+        """The entries of this kind and size that fit into `stream_mb`; at least 2, at most 4096."""
         entries = int(self.stream_mb * 2**20 // max(1, payload_bytes(message)))
-        return Bound(max(4, min(4096, entries)), drop_oldest=self.live)
+        return Bound(max(2, min(4096, entries)), drop_oldest=self.live)
 
     def ensure_streams(self, bus: Bus) -> None:
         """Create all streams and groups of this camera."""
@@ -129,11 +135,25 @@ def model_specs(models: Mapping[str, ModelConfig]) -> dict[str, ModelSpec]:
         else:
             path = Path(model.checkpoint).resolve()
             checkpoint = load_checkpoint(path)
-            features = reads_features(checkpoint.kind, checkpoint, model.features)
+            try:
+                learned = Preprocessing.read(checkpoint.meta)
+            except CheckpointError as error:
+                raise CheckpointError(f"{path}: {error}") from error
             specs[name] = ModelSpec(
-                kind=checkpoint.kind, features=features, checkpoint=str(path), sha256=checkpoint.sha256
-            )
+                kind=checkpoint.kind, features=reads_features(checkpoint.kind, checkpoint, model.features),
+                checkpoint=str(path), sha256=checkpoint.sha256, learned=learned,
+            )  # fmt: skip
     return specs
+
+
+def _check_room(stream_mb: float, frames: int, height: int) -> None:
+    """A stream must hold the snippet that is read and the next; a picture is taken to be 16:9."""
+    snippet_mb = frames * height * (height * 16 / 9) * 3 / 2**20
+    if 2 * snippet_mb > stream_mb:
+        raise ConfigError(
+            f"redis.stream_mb: {stream_mb:g} is too little for two snippets of {frames} frames of {height} pixels' "
+            f"height; set it to {math.ceil(2 * snippet_mb)}, or decode.height or decode.snippet_frames lower"
+        )
 
 
 def make_spec(
@@ -148,16 +168,21 @@ def make_spec(
     alerts: AlertSettings | None = None,
     specs: dict[str, ModelSpec] | None = None,
 ) -> CameraSpec:
-    """The registry entry of a camera under a configuration. Raises CheckpointError or ConfigError."""
+    """The registry entry of a camera under a configuration.
+
+    It is decoded as its models have learned. Raises CheckpointError, or ConfigError: a model that does not exist, a
+    decode section that contradicts a checkpoint, or snippets too large for `redis.stream_mb`.
+    """
     from stages.features import analysis_height
 
-    decode = decode or config.decode
     alerts = alerts or config.alerts
     specs = specs if specs is not None else model_specs(models or config.models)
+    decode = decode_as_learned(decode or config.decode, f"cameras.{camera}.decode" if decode else "decode", specs)
     heights = [analysis_height(m.features) for m in specs.values()]
     values: dict[str, Any] = {
         "height": decode.height or max(heights), "decode": decode, "models": specs, "alerts": alerts,
     }  # fmt: skip
+    _check_room(config.redis.stream_mb, decode.snippet_frames, values["height"])
     # Where a checkpoint lies does not change a score; what it holds does.
     identity = {n: (m.kind, m.features, m.sha256) for n, m in specs.items()}
     return CameraSpec(

@@ -32,6 +32,8 @@ GRACE_S = 10.0
 """Seconds a worker has to finish its turn before it is killed."""
 DRAIN_S = 10.0
 """Seconds that the stages have to finish what was decoded."""
+START = "import sys; sys.path[:] = sys.argv[1:]; from pipeline.supervisor import main; main()"
+"""Code of the supervisor process; `-m` would look for modules in the current folder first, which may hold anything."""
 
 
 @dataclass(slots=True)
@@ -195,7 +197,7 @@ class LocalWorkers:
         self._started_s = time.monotonic()
         # The order goes through stdin, so that no secret is among its arguments.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.supervisor"], stdin=subprocess.PIPE, start_new_session=True
+            [sys.executable, "-c", START, *sys.path], stdin=subprocess.PIPE, start_new_session=True
         )
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(self._order).encode() + b"\n")
@@ -219,7 +221,3 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent decides when a Ctrl-C has been drained
     supervisor.run()
-
-
-if __name__ == "__main__":
-    main()

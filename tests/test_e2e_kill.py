@@ -27,7 +27,7 @@ def command(footage: Path) -> list[str]:
     """Two models; leases short, so that a killed supervisor's run out soon; streams small, so that decoders live."""
     config = footage.parent / "models.yaml"
     models = f"models:\n  fitted: {{checkpoint: {fitted()}}}\n  adaptive: {{}}\n"
-    config.write_text(models + "runtime: {lease_s: 2}\nredis: {stream_mb: 8}\n")
+    config.write_text(models + "runtime: {lease_s: 2}\nredis: {stream_mb: 10}\n")
     return ["score", str(footage), "--config", str(config), "--out"]
 
 
