@@ -28,6 +28,7 @@ from stages.checkpoint import save_checkpoint
 from stages.decode import DecodeSettings
 from stages.features import analysis_height, build_extractor
 from stages.manifest import read_manifest
+from stages.preprocessing import Preprocessing
 from stages.temporal.mil import MILConfig
 from stages.temporal.rtfm import RTFMConfig
 from stages.training.bags import Video
@@ -83,7 +84,7 @@ def clips(manifest: Path) -> tuple[list[Video], str, dict]:
         videos.append(footage.video(entry, source_of(entry)))
         if len(videos) % 20 == 0:
             say(f"features: {len(videos)} of {len(entries)} clips")
-    return videos, extractor.id, {"decode": settings.decode.model_dump(mode="json"), "height": decode.height}
+    return videos, extractor.id, Preprocessing.of(decode).meta()
 
 
 def say(line: str) -> None:

@@ -421,7 +421,7 @@ def test_train_on_footage_uses_the_live_extractor_and_decoder(tmp_path, monkeypa
     assert "not validated" in capsys.readouterr().out
     meta = load_checkpoint(out, "mil").meta
     assert meta["extractor"] == "means@1"
-    assert meta["preprocessing"]["height"] == 48
+    assert meta["preprocessing"] == {"decode": {"height": 48, "snippet_frames": 16, "fps": None}}
     assert len(list((tmp_path / "home" / "features").rglob("*.safetensors"))) == 8
 
 

@@ -55,7 +55,10 @@ def _models(config: Config) -> list[Finding]:
     for name in names:
         camera = config.cameras.get(name)
         try:
-            spec = make_spec(config, camera=name, source="", kind="live", models=camera.models if camera else None)
+            spec = make_spec(
+                config, camera=name, source="", kind="live",
+                models=camera.models if camera else None, decode=camera.decode if camera else None,
+            )  # fmt: skip
             for stage in (*spec.stages("features"), *spec.stages("temporal")):
                 build(spec, stage)
                 findings.append((True, f"model for {name}: {stage}"))

@@ -40,6 +40,7 @@ def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | N
     from stages.extract import clip_features
     from stages.features import analysis_height, build_extractor
     from stages.fit import fit_novelty
+    from stages.preprocessing import Preprocessing
     from stages.sources import expand
 
     settings = load_config(config)
@@ -61,6 +62,6 @@ def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | N
             for source in sources:
                 yield clip_features(source, extractor, decode, partial(count, source.uri))
 
-        checkpoint = fit_novelty(clips(), {"decode": settings.decode.model_dump(mode="json"), "height": decode.height})
+        checkpoint = fit_novelty(clips(), Preprocessing.of(decode).meta())
     save_checkpoint(out, checkpoint)
     return int(checkpoint.meta["clips"]), int(checkpoint.meta["frames"])

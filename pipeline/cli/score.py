@@ -143,7 +143,8 @@ def score_files(
             run.abandon()
             raise
     results = _write(run, plans, out, list(specs))
-    return Scoring(config, out, results, missing, time.monotonic() - begun_s)
+    used = config.model_copy(update={"decode": plans[0].spec.decode})
+    return Scoring(used, out, results, missing, time.monotonic() - begun_s)
 
 
 @contextmanager

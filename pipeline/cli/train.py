@@ -176,6 +176,7 @@ def _videos(
     from pipeline.assembly import resolve_device
     from stages.decode import DecodeSettings
     from stages.features import analysis_height, build_extractor
+    from stages.preprocessing import Preprocessing
     from stages.training.cache import FeatureCache, cache_folder
     from stages.training.gather import Footage, are_feature_files, file_extractor, source_of, video_of_file
     from stages.weights import default_home
@@ -200,7 +201,7 @@ def _videos(
         for entry, source in zip(entries, sources, strict=True):
             videos.append(footage.video(entry, source))
             show(len(videos))
-    return videos, extractor.id, {"decode": settings.decode.model_dump(mode="json"), "height": decode.height}, device
+    return videos, extractor.id, Preprocessing.of(decode).meta(), device
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pipeline.errors import CheckpointError
 from pipeline.messages import REFERENCE_LEVELS, Scores, Snippet
 from stages.checkpoint import Checkpoint
+from stages.preprocessing import Preprocessing
 from stages.stage import State
 from stages.temporal.conv_transformer import ConvTransformer, ConvTransformerConfig
 from stages.temporal.frame_format import FrameFormat, to_unit
@@ -149,9 +150,15 @@ def make_predictor(net: nn.Module, patch_px: int = 0, device: str = "cpu") -> UN
 
 
 def future_frame_checkpoint(
-    net: UNet | ConvTransformer, form: FrameFormat, *, reference: np.ndarray, training: dict, patch_px: int = 0
+    net: UNet | ConvTransformer,
+    form: FrameFormat,
+    *,
+    reference: np.ndarray,
+    training: dict,
+    patch_px: int = 0,
+    decode: Preprocessing | None = None,
 ) -> Checkpoint:
-    """A checkpoint of a trained predictor.
+    """A checkpoint of a trained predictor, of frames in the given form, decoded that way (None: not known).
 
     `reference` float32 (len(REFERENCE_LEVELS),): quantiles of its raw scores on normal footage; `training` says what
     it was trained on; `patch_px` as in `psnr`.
@@ -160,7 +167,7 @@ def future_frame_checkpoint(
     meta = {
         "arch": arch,
         "architecture": asdict(net.config),
-        "preprocessing": asdict(form),
+        "preprocessing": asdict(form) | (decode.meta() if decode else {}),
         "score": {"patch_px": patch_px},
         "reference": [float(level) for level in reference],
         "training": training,
@@ -190,7 +197,8 @@ def build(name: str, checkpoint: Checkpoint | None, device: str) -> FutureFrameM
     config_type, module = ARCHITECTURES[meta["arch"]]
     config = read_config(name, checkpoint, config_type)
     try:
-        form, patch_px = FrameFormat(**meta["preprocessing"]), int(meta["score"]["patch_px"])
+        form = FrameFormat(**{k: v for k, v in meta["preprocessing"].items() if k != "decode"})
+        patch_px = int(meta["score"]["patch_px"])
         check_sizes(config, form, patch_px)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(

@@ -158,8 +158,9 @@ class Training:
             "settings": describe(settings),
         }
         return future_frame_checkpoint(
-            self.generator, settings.form, reference=reference, training=training, patch_px=settings.patch_px
-        )
+            self.generator, settings.form, reference=reference, training=training,
+            patch_px=settings.patch_px, decode=settings.decode,
+        )  # fmt: skip
 
     def progress(self) -> Checkpoint:
         """Everything needed to go on later."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
+from stages.preprocessing import Preprocessing
 from stages.temporal.conv_transformer import ConvTransformerConfig
 from stages.temporal.frame_format import FrameFormat
 from stages.temporal.future_frame import LossWeights, UNetConfig
@@ -19,6 +20,8 @@ class TrainSettings:
         default_factory=lambda: UNetConfig(channels=1, widths=(16, 32, 64, 128))
     )
     form: FrameFormat = field(default_factory=lambda: FrameFormat(height=96, width=144, order="gray"))
+    decode: Preprocessing | None = None
+    """How the clips were decoded, if the same must be done to score."""
     weights: LossWeights = field(default_factory=lambda: LossWeights(flow=0.2, adversarial=0))
     """An adversarial weight of 0 leaves the discriminators out, which saves a third of the time."""
     critic_widths: tuple[int, ...] = (32, 64, 128, 128)
