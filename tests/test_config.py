@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from makers import picked
 
 from pipeline.config import Config, load_config, settings_hash
 from pipeline.errors import ConfigError
+from pipeline.messages import Snippet
+from pipeline.spec import CameraSpec, make_spec
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -91,6 +95,34 @@ def test_each_fault_is_one_line_with_file_line_key_and_remedy(tmp_path: Path, fa
     assert said.startswith(f"{path}:{line}: ")
     assert says in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("decode", "stream_mb", "enough"),
+    [({"height": 1080}, 32, 190), ({"height": 720, "snippet_frames": 32}, 64, 169), ({}, 9, 10)],
+)
+def test_a_stream_too_small_for_two_snippets_is_refused_with_the_size_it_needs(
+    decode: dict, stream_mb: int, enough: int
+) -> None:
+    def spec_of(stream_mb: float) -> CameraSpec:
+        config = Config.model_validate({"decode": decode, "redis": {"stream_mb": stream_mb}})
+        return make_spec(config, camera="c", source="/c.mp4", kind="file")
+
+    with pytest.raises(
+        ConfigError, match=rf"redis\.stream_mb: {stream_mb} is too little .* set it to {enough}, or "
+    ) as e:
+        spec_of(stream_mb)
+    assert "\n" not in str(e.value)
+    height = spec_of(enough).height
+    frames = spec_of(enough).decode.snippet_frames
+    made = Snippet(**picked(frames=frames), pixels=np.zeros((frames, height, height * 16 // 9, 3), np.uint8))
+    bound = spec_of(enough).bound(made)
+    assert bound.entries == 2
+    assert bound.entries * made.pixels.nbytes <= enough * 2**20
+
+
+def test_the_defaults_have_room(tmp_path: Path) -> None:
+    assert make_spec(Config(), camera="c", source="/c.mp4", kind="live").stream_mb == Config().redis.stream_mb
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:

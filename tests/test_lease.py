@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
 
 import pytest
 from makers import announce, spec
-from toys import FakeClock
+from toys import Crash, CrashingBus, FakeClock
 
 from pipeline.bus import Bus
 from pipeline.holdings import Holdings
 from pipeline.lease import Leases, fair_share, heartbeats, release
-from pipeline.registry import unregister
+from pipeline.registry import REREAD_EVERY, Registry, is_registered, register, unregister
+from pipeline.server import EmbeddedServer
 
 
 class Host:
@@ -186,6 +189,35 @@ def test_the_long_dead_are_cleared_from_the_list_of_workers(bus: Bus) -> None:
     assert new.beat(2_500, 0).workers == 1  # silent for longer than a lease
     new.beat(20_000, 0)
     assert [h.name for h in heartbeats(bus.client, bus.keys)] == ["new"]
+
+
+def test_a_worker_of_a_later_version_that_says_more_is_understood(bus: Bus) -> None:
+    Leases(bus.client, bus.keys, name="a", stage="alerting", token="a:1", lease_s=60).beat(1_000, 3)
+    said = json.loads(bus.client.hget(bus.keys.workers, "a"))
+    bus.client.hset(bus.keys.workers, "b", json.dumps(said | {"name": "b", "gpu_memory_mb": 7}))
+    assert [(h.name, h.lanes) for h in heartbeats(bus.client, bus.keys)] == [("a", 3), ("b", 3)]
+
+
+def test_a_change_whose_version_was_never_told_is_noticed_in_the_end(bus: Bus) -> None:
+    """Whoever registered a Cluster's camera died between two of its nodes."""
+    registry = Registry(bus.client, bus.keys)
+    cameras(bus, 1)
+    registry.refresh()
+    bus.client.hset(bus.keys.cameras, "late", spec("late").model_dump_json())
+    assert any(registry.refresh() for _ in range(REREAD_EVERY))
+    assert "late" in registry.specs
+
+
+def test_a_camera_is_registered_with_a_new_version_or_not_at_all(one_bus: Bus, one_server: EmbeddedServer) -> None:
+    for crash_at in range(1, 9):
+        for sent in (False, True):
+            doomed, entry = CrashingBus(one_bus, one_server.url, crash_at, sent), spec(f"c{crash_at}-{sent}")
+            before = one_bus.client.get(one_bus.keys.cameras_version)
+            with contextlib.suppress(Crash):
+                register(doomed.client, one_bus.keys, entry)
+            doomed.die()
+            is_there = is_registered(one_bus.client, one_bus.keys, entry.camera)
+            assert is_there == (one_bus.client.get(one_bus.keys.cameras_version) != before)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -96,6 +96,19 @@ def test_workers_do_not_survive_a_killed_supervisor_which_is_replaced(
     until(lambda: len(workers(one_bus).keys() - before.keys()) == 2)
 
 
+def test_what_lies_in_the_current_folder_is_not_run(
+    host: Host, one_bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("redis", "pydantic", "pipeline"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('run by mistake')")
+    monkeypatch.chdir(tmp_path)
+    local = LocalWorkers(host, {"alerting": 1}, [])
+    try:
+        until(lambda: local.check() or workers(one_bus))
+    finally:
+        local.stop()
+
+
 def test_a_worker_that_dies_at_once_again_and_again_is_restarted_with_patience(host: Host, one_bus: Bus) -> None:
     """`decode` with a configuration file that is not there ends with an error each time."""
     broken = host.model_copy(update={"config_path": Path("/nowhere/config.yaml")})
