@@ -18,7 +18,7 @@ from typing import Any
 
 import redis
 
-from pipeline.bus import Bus, connect
+from pipeline.bus import OUTAGE, Bus, connect
 from pipeline.errors import BusError, OddwatchError
 from pipeline.host import Host, log_to_stderr, run_worker
 from pipeline.keys import Keys
@@ -109,7 +109,7 @@ class Supervisor:
         child.pid = 0
         try:
             free_leases(connect(self._host.url), Keys(self._host.prefix), child.name, child.token)
-        except (BusError, redis.RedisError, OSError):
+        except (BusError, redis.RedisError, *OUTAGE):
             log.info("its leases run out by themselves: Redis does not answer")
 
     def _end_all(self) -> None:
@@ -120,7 +120,7 @@ class Supervisor:
             bus = Bus(connect(self._host.url), Keys(self._host.prefix))
             while self._clock() < deadline and not drained(bus):
                 time.sleep(0.1)
-        except (BusError, redis.RedisError, OSError):
+        except (BusError, redis.RedisError, *OUTAGE):
             log.info("stopping without draining: Redis does not answer")
         self._end([c for c in self._children if c.stage != "decode"])
 
