@@ -35,7 +35,9 @@ def pass_time(bus: Bus, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None
     monkeypatch.setattr(bus, "now_ms", lambda: now_ms)
 
 
-def test_two_hosts_with_the_same_configuration_leave_each_other_alone(one_bus: Bus) -> None:
+def test_two_hosts_with_the_same_configuration_leave_each_other_alone(
+    one_bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
     hosts = [announcer(one_bus, origin, "door", "yard") for origin in ("a", "b")]
     versions = set()
     for _ in range(3):
@@ -44,6 +46,7 @@ def test_two_hosts_with_the_same_configuration_leave_each_other_alone(one_bus: B
             versions.add(one_bus.client.get(one_bus.keys.cameras_version))
     assert {s.origin for s in registered(one_bus).values()} == {"a"}
     assert len(versions) == 1, "it was registered again"
+    assert not caplog.records, "where a checkpoint lies is no setting"
     assert one_bus.client.exists(one_bus.keys.stream("door", "snippets"))
 
 
