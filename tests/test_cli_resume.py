@@ -24,7 +24,8 @@ from e2e import temporary as temporary
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("footage")
+    folder = tmp_path_factory.mktemp("module") / "footage"
+    folder.mkdir()
     for n in range(4):
         film(folder / f"clip{n}.mp4", 60 + 30 * n, seed=n)
     return folder

@@ -31,7 +31,8 @@ FRAMES = {
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("footage")
+    folder = tmp_path_factory.mktemp("module") / "footage"
+    folder.mkdir()
     others: dict[str, dict] = {
         "hevc.mkv": {"codec": "libx265"},
         "mpeg4.avi": {"codec": "mpeg4"},

@@ -16,7 +16,8 @@ ROUNDS = int(os.environ.get("ODDWATCH_KILL_ROUNDS", "1"))
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("footage")
+    folder = tmp_path_factory.mktemp("module") / "footage"
+    folder.mkdir()
     for n in range(4):
         film(folder / f"clip{n}.mp4", 80 + 30 * n, odd=range(40, 75), seed=20 + n)
     return folder

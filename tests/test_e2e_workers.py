@@ -15,7 +15,8 @@ STAGES = ("decode", "features", "temporal", "alerting")
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("footage")
+    folder = tmp_path_factory.mktemp("module") / "footage"
+    folder.mkdir()
     film(folder / "race.mp4", 120, odd=range(60, 90), seed=7)
     film(folder / "calm.mp4", 70, seed=8)
     film(folder / "short.mp4", 9, seed=9)

@@ -98,6 +98,6 @@ def _of_equal_length(clips: Sequence[np.ndarray]) -> Iterator[list[int]]:
 def build(device: str = "cpu", home: Path | None = None) -> I3DExtractor:
     """The extractor with the weights installed under `home`. Raises WeightsError with the remedy if there are none."""
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"features.device: {device!r} asked for, but torch finds no GPU; use 'cpu'")
+        raise ConfigError(f"workers.device: {device!r} asked for, but torch finds no GPU; use 'cpu'")
     arrays, sha256 = load_weights("i3d", home or default_home(os.environ))
     return I3DExtractor(i3d_from_arrays(arrays), sha256, device)
