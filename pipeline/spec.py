@@ -19,6 +19,8 @@ from stages.alerting.settings import AlertSettings
 from stages.preprocessing import Preprocessing
 
 STAGES = ("decode", "features", "temporal", "alerting")
+
+
 class ModelSpec(BaseModel):
     """A temporal model as the workers must build it."""
 

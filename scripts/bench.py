@@ -79,9 +79,7 @@ def main() -> None:
             ratios, speeds = [], []
             for repeat in range(arguments.repeats):
                 plain = frames_per_s(lambda files=files: sum(plain_loop(f, checkpoint) for f in files))
-                ours = frames_per_s(
-                    lambda files=files, out=base / f"{name}{repeat}": pipeline(files, checkpoint, out)
-                )
+                ours = frames_per_s(lambda files=files, out=base / f"{name}{repeat}": pipeline(files, checkpoint, out))
                 ratios.append(ours / plain)
                 speeds.append(ours)
             rows.append(
