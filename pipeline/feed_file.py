@@ -25,6 +25,7 @@ def feed_file(bus: Bus, spec: CameraSpec, token: str, beat: Beat) -> None:
     `count_death`) without getting further ends so too. Raises LeaseLost when another decoder has taken it over.
     """
     from stages.decode import DecodeSettings, read_messages
+    from stages.probe import frames_promised
     from stages.sources import Source
 
     feed = Feed(bus, spec, token, beat)
@@ -41,6 +42,7 @@ def feed_file(bus: Bus, spec: CameraSpec, token: str, beat: Beat) -> None:
             open_timeout_s=spec.decode.open_timeout_s, read_timeout_s=spec.decode.read_timeout_s,
         )  # fmt: skip
         source = Source(kind=spec.kind, uri=spec.source, redacted=spec.source, camera=spec.camera)
+        feed.note(promised=str(frames_promised(spec.source)))
         try:
             messages = read_messages(source, settings, spec.run_ms, time.time, beat, skip_until_seq=seq)
             with closing(messages):

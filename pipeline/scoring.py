@@ -48,7 +48,7 @@ class Watcher(Protocol):
     """Told what happens, for a person to see."""
 
     def started(self, plan: Plan) -> None: ...
-    def scored(self, plan: Plan, next_frame: int) -> None: ...
+    def scored(self, plan: Plan, next_frame: int, promised: int) -> None: ...
     def alert(self, plan: Plan, alert: Alert) -> None: ...
     def finished(self, plan: Plan, result: FileResult, resumed: bool) -> None: ...
 
@@ -68,6 +68,8 @@ class Job:
     warmup_until_s: float = 0.0
     last_s: float = 0.0
     step_s: float = 0.0
+    promised: int = 0
+    """Frames the file says it has, 0 if it does not say; for progress only."""
     last_alert: str = "-"
     taken: Id = (0, 0)
     """The last entry of `stream` that was written down."""
@@ -213,6 +215,8 @@ class ScoreRun:
         message = decode(entry.fields)
         if message.run_ms == job.spec.run_ms:
             self._alerts(job)
+            if not job.promised:
+                job.promised = int(self._bus.client.hget(self._bus.keys.health(job.spec.camera), "promised") or 0)
             if isinstance(message, Fused):
                 self._fused(job, message)
             elif isinstance(message, Gap):
@@ -230,7 +234,7 @@ class ScoreRun:
         if message.provisional:
             job.count("provisional", scored)
             job.warmup_until_s = job.last_s + job.step_s
-        self._watcher.scored(job.plan, message.next_frame)
+        self._watcher.scored(job.plan, message.next_frame, job.promised)
 
     def _gap(self, job: Job, message: Gap) -> None:
         job.csv.append(message.first_frame, message.times_s)

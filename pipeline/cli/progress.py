@@ -61,9 +61,9 @@ class Progress:
 
     def started(self, plan: Plan) -> None:
         self._frames[plan.spec.camera] = 0
-        self._expected[plan.spec.camera] = expected_frames(plan.spec.source)
 
-    def scored(self, plan: Plan, next_frame: int) -> None:
+    def scored(self, plan: Plan, next_frame: int, promised: int) -> None:
+        self._expected[plan.spec.camera] = promised
         self._scored += next_frame - self._frames[plan.spec.camera]
         self._frames[plan.spec.camera] = next_frame
         self._show()
@@ -122,16 +122,11 @@ def _size(source: str) -> int:
         return 1
 
 
-def expected_frames(source: str) -> int:
-    """How many frames a file says it has, 0 if it does not say; only for progress."""
-    from stages.probe import frames_promised
-
-    return frames_promised(source)
-
-
 @contextmanager
 def frame_counter(sources: Sequence[str], doing: str) -> Iterator[Callable[[str, int], None]]:
     """Progress over several files read one after another: call it with (file, frames done)."""
+    from stages.probe import frames_promised
+
     sizes = {s: _size(s) for s in sources}
     expected: dict[str, int] = {}
     frames: dict[str, int] = {}
@@ -146,7 +141,7 @@ def frame_counter(sources: Sequence[str], doing: str) -> Iterator[Callable[[str,
 
         def count(source: str, done: int) -> None:
             if source not in expected:
-                expected[source] = expected_frames(source)
+                expected[source] = frames_promised(source)
             frames[source] = done
             share = {s: min(1.0, n / expected[s]) if expected[s] else 0.0 for s, n in frames.items()}
             rate = f"{sum(frames.values()) / max(1e-3, time.monotonic() - begun_s):.0f} frames/s"
