@@ -42,8 +42,8 @@ def evaluate(
     if model:
         settings = settings.model_copy(update={"models": named_models(model)})
     entries = read_manifest(manifest)
-    if any(e.split == split for e in entries):
-        entries = [e for e in entries if e.split == split]
+    if any(e.split is not None for e in entries):
+        entries = read_manifest(manifest, split)
     scoring = score_files([str(e.path) for e in entries], out / "scores", settings, resume=resume, quiet=as_json)
     metrics = judge(entries, scoring, mode.value)
     write_metrics(out / "metrics.json", metrics)
@@ -52,7 +52,8 @@ def evaluate(
     from pipeline.cli.report import write_score_report
 
     write_score_report(out / "report.html", scoring, f"Evaluation of {manifest.name}", truth, metrics)
-    typer.echo(json.dumps(metrics.to_json(), indent=1) if as_json else "\n".join(metric_lines(metrics, out)))
+    lines = [*metric_lines(metrics, out), *scoring.warmup_lines()]
+    typer.echo(json.dumps(metrics.to_json(), indent=1) if as_json else "\n".join(lines))
     if scoring.missing or any(r.failed for r in scoring.results):
         raise typer.Exit(1)
 

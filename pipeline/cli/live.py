@@ -86,6 +86,7 @@ def _say_where(session: Session, config: Config, specs: list[CameraSpec]) -> Non
     if session.embedded:
         typer.echo(f"alerts: oddwatch alerts --follow   or   redis-cli -s {session.url.removeprefix('unix://')} "
                    f"xread block 0 streams {session.bus.keys.alerts} '$'")  # fmt: skip
+        typer.echo(f"        REDIS_URL={session.url} for other programs")
     else:
         typer.echo(f"alerts: oddwatch alerts --follow (Redis {session.shown}, stream {session.bus.keys.alerts})")
     if config.output.metrics_port:

@@ -79,6 +79,13 @@ class Scoring:
 
         write_score_report(self.out / "report.html", self, title)
 
+    def warmup_lines(self) -> list[str]:
+        """Says how much could not be alerted on, if anything."""
+        frames = sum(r.provisional for r in self.results)
+        if not frames:
+            return []
+        return [f"{frames} frames were warm-up (no alerts in it): learn from normal footage first, see 'oddwatch fit'"]
+
     def closing_lines(self) -> list[str]:
         """For a person: totals, and where to look next."""
         frames = sum(r.decoded for r in self.results)
@@ -88,6 +95,7 @@ class Scoring:
             f"{frames} frames decoded = {frames - gaps} scored + {gaps} in gaps; {opened} alerts; {self.took_s:.1f} s",
             f"scores, alerts.jsonl, summary.json and report.html are in {self.out}",
         ]
+        lines += self.warmup_lines()
         failed = [r for r in self.results if r.failed]
         if failed or self.missing:
             lines.append(
