@@ -14,13 +14,23 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 
 import httpx
 
 from pipeline.errors import WeightsError
 
-PUBLIC_INDEX = ""
+
+def _public_index() -> str:
+    """The index that pip itself asks when nothing is configured; empty where there is no pip."""
+    try:
+        return str(import_module("pip._internal.models.index").PyPI.simple_url)
+    except (ImportError, AttributeError):
+        return ""
+
+
+PUBLIC_INDEX = _public_index()
 ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 RESUMES = 5
 """How often one call picks up a broken download again, as long as each try brings something."""
