@@ -35,6 +35,13 @@ class Host(BaseModel):
     log_level: str = "info"
 
 
+def set_title(title: str) -> None:
+    """What `ps` and `pgrep -f` show of this process."""
+    from setproctitle import setproctitle
+
+    setproctitle(title)
+
+
 def log_to_stderr(level: str, stage: str) -> None:
     """Plain lines on stderr: time, stage, level, message."""
     logging.basicConfig(

@@ -21,7 +21,7 @@ from pipeline.config import load_config
 from pipeline.errors import LeaseLost, OddwatchError
 from pipeline.feed_file import count_death
 from pipeline.holdings import Holdings, Key
-from pipeline.host import Host
+from pipeline.host import Host, set_title
 from pipeline.keys import Keys
 from pipeline.lease import Leases
 from pipeline.server import die_with_parent
@@ -202,7 +202,7 @@ class DecodeWorker:
                 die_with_parent(parent)
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
-                _set_title(f"oddwatch decoder {decoder.spec.camera}")
+                set_title(f"oddwatch decoder {decoder.spec.camera}")
                 code = self._decode(decoder)
             except BaseException:
                 log.exception("%s: the decoder failed", decoder.spec.camera)
@@ -233,9 +233,3 @@ class DecodeWorker:
             os.kill(decoder.pid, signal.SIGKILL)
             self._killed.append(decoder.pid)
             decoder.pid = 0
-
-
-def _set_title(title: str) -> None:
-    from setproctitle import setproctitle
-
-    setproctitle(title)

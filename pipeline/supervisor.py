@@ -20,7 +20,7 @@ import redis
 
 from pipeline.bus import OUTAGE, Bus, connect
 from pipeline.errors import BusError, OddwatchError
-from pipeline.host import Host, log_to_stderr, run_worker
+from pipeline.host import Host, log_to_stderr, run_worker, set_title
 from pipeline.keys import Keys
 from pipeline.lease import release
 from pipeline.server import die_with_parent
@@ -87,7 +87,7 @@ class Supervisor:
             try:
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 die_with_parent(supervisor)
-                _set_title(f"oddwatch worker {child.stage} ({child.name})")
+                set_title(f"oddwatch worker {child.stage} ({child.name})")
                 code = run_worker(self._host, child.stage, child.name, child.token)
             except BaseException:
                 logging.exception("the %s worker failed", child.stage)
@@ -154,12 +154,6 @@ def _how(status: int) -> str:
     return f"ended with code {os.WEXITSTATUS(status)}"
 
 
-def _set_title(title: str) -> None:
-    from setproctitle import setproctitle
-
-    setproctitle(title)
-
-
 class LocalWorkers:
     """The workers of this host under a supervisor in a process of its own, which ends with this one."""
 
@@ -210,7 +204,7 @@ def main() -> None:
     die_with_parent(order["parent"])
     host = Host.model_validate(order["host"])
     log_to_stderr(host.log_level, "supervisor")
-    _set_title("oddwatch supervisor")
+    set_title("oddwatch supervisor")
     for module in order["preload"]:  # imported once, shared by all workers
         import_module(module)
     supervisor = Supervisor(host, order["stages"])

@@ -132,7 +132,6 @@ def score_files(
         raise UsageError(
             "--no-workers needs a Redis to share with the workers: set REDIS_URL, or redis.url in --config"
         )
-    specs = model_specs(config.models)
     plans, missing = plan_files(paths, config, out)
     for line in missing:
         sys.stderr.write(f"oddwatch: {line}\n")
@@ -146,11 +145,11 @@ def score_files(
         run = ScoreRun(session.bus, plans, out, progress, window=2 * cores(), resume=resume)
         try:
             with _workers(config, session, plans[0].spec, workers) as crew:
-                _drive(run, session, crew, lambda: _write(run, plans, out, list(specs)))
+                _drive(run, session, crew, lambda: _write(run, plans, out, list(config.models)))
         except BaseException:
             run.abandon()
             raise
-    results = _write(run, plans, out, list(specs))
+    results = _write(run, plans, out, list(config.models))
     used = config.model_copy(update={"decode": plans[0].spec.decode})
     return Scoring(used, out, results, missing, time.monotonic() - begun_s)
 
