@@ -33,6 +33,12 @@ class Extractor(Stage[Snippet, Features], Protocol):
 HEIGHTS = {"motion": 240, "i3d": 224}
 """Picture height in pixels that an extractor wants from the decoder; known without importing it."""
 
+RESCALES = frozenset({"i3d"})
+"""Extractors that bring any picture to one fixed input themselves: their features mean the same at any decode height.
+
+The others (`motion`) measure in the pictures they are given, so a model keeps the height it was learned at.
+"""
+
 
 def analysis_height(name: str | None) -> int:
     """The height an extractor wants; for models that read snippets themselves (None) the usual 240.
