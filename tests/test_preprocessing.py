@@ -125,8 +125,24 @@ def test_trained_models_say_it_in_the_same_way(tmp_path: Path) -> None:
 
 def test_the_shipped_detector_is_used_as_it_was_trained() -> None:
     assert decoded(spec(fights=SHIPPED)) == Preprocessing(height=224, snippet_frames=16, fps=None)
-    with pytest.raises(ConfigError, match=r"decode\.height: 240, but .*fights\.safetensors was made with 224"):
-        spec(global_=DecodeConfig(height=240), fights=SHIPPED)
+    with pytest.raises(ConfigError, match=r"decode\.height: 200, but .*fights\.safetensors was made with 224"):
+        spec(global_=DecodeConfig(height=200), fights=SHIPPED)
+
+
+def test_an_extractor_that_rescales_pictures_itself_takes_taller_ones(tmp_path: Path) -> None:
+    motion = novelty(tmp_path / "motion.safetensors", replace(LEARNED, height=240, snippet_frames=16, fps=None))
+    for models in ({"fights": SHIPPED, "odd": motion}, {"odd": motion, "fights": SHIPPED}):
+        assert decoded(spec(**models)) == Preprocessing(height=240, snippet_frames=16, fps=None)
+    assert decoded(spec(global_=DecodeConfig(height=288), fights=SHIPPED)).height == 288
+
+
+def test_no_model_is_shown_less_than_it_learned_from(tmp_path: Path) -> None:
+    low = novelty(tmp_path / "low.safetensors", replace(LEARNED, snippet_frames=16, fps=None))
+    for models in ({"fights": SHIPPED, "odd": low}, {"odd": low, "fights": SHIPPED}):
+        with pytest.raises(
+            ConfigError, match=r"fights\.safetensors: made with height 224, but .*low\.safetensors with 96"
+        ):
+            spec(**models)
 
 
 def test_features_of_others_say_nothing_of_decoding(tmp_path: Path) -> None:
