@@ -26,5 +26,5 @@ def values(pixels):
     return np.concatenate([half.mean((0, 1, 2)) for half in halves]).astype(np.float32)
 
 
-def build(device="cpu"):
+def build(name="means", device="cpu", precision="fp32"):
     return Means()

@@ -13,7 +13,8 @@ from data.make_i3d_golden import GOLDEN, ODD, made_arrays, random_clip, scaled, 
 from pipeline.errors import ConfigError, WeightsError
 from pipeline.messages import Features, Snippet
 from stages.features import i3d
-from stages.features.i3d import I3DExtractor, build, prepared
+from stages.features.clips import ClipExtractor
+from stages.features.i3d import build, i3d_extractor, prepared
 from stages.models.i3d_net import i3d_from_arrays, same_padding
 from stages.weights import default_home, install, installed_path
 
@@ -33,7 +34,7 @@ def snippet(seed: int, frames: int = 16, height: int = 48, width: int = 80) -> S
     )
 
 
-def values(extractor: I3DExtractor, *snippets: Snippet) -> np.ndarray:
+def values(extractor: ClipExtractor, *snippets: Snippet) -> np.ndarray:
     return np.stack([outputs[0].values for outputs, _ in extractor.process([(s, {}) for s in snippets])])
 
 
@@ -54,8 +55,8 @@ def made() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def extractor(made: dict[str, np.ndarray]) -> I3DExtractor:
-    return I3DExtractor(i3d_from_arrays(made), "made")
+def extractor(made: dict[str, np.ndarray]) -> ClipExtractor:
+    return i3d_extractor(i3d_from_arrays(made), "made")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ConfigError, match="finds no GPU"):
-        build("cuda", tmp_path)
+        build(device="cuda", home=tmp_path)
 
 
 def test_missing_and_misshapen_arrays_are_named(made: dict[str, np.ndarray]) -> None:
@@ -160,7 +161,7 @@ def test_missing_and_misshapen_arrays_are_named(made: dict[str, np.ndarray]) -> 
 
 
 @pytest.fixture(scope="module")
-def alone(extractor: I3DExtractor) -> Features:
+def alone(extractor: ClipExtractor) -> Features:
     """The features of `snippet(3)`, processed by itself."""
     [([features], state)] = extractor.process([(snippet(3), {})])
     assert state == {}
@@ -173,14 +174,14 @@ def test_a_clip_too_short_for_the_network_is_refused(made: dict[str, np.ndarray]
         run(made, random_clip(8, 32, 32))
 
 
-def test_features_keep_the_header_of_their_snippet(extractor: I3DExtractor, alone: Features) -> None:
+def test_features_keep_the_header_of_their_snippet(extractor: ClipExtractor, alone: Features) -> None:
     assert (alone.camera, alone.id, alone.first_frame) == ("cam3", "5-3", 48)
     assert alone.values.shape == (extractor.dim,)
     assert alone.extractor == extractor.id
     assert extractor.finish({}) == ([], {})
 
 
-def test_a_result_does_not_depend_on_its_neighbours(extractor: I3DExtractor, alone: Features) -> None:
+def test_a_result_does_not_depend_on_its_neighbours(extractor: ClipExtractor, alone: Features) -> None:
     neighbours = [snippet(0, frames=5, height=300, width=400), snippet(3), snippet(2, frames=17)]
     together = values(extractor, *neighbours)
     assert distance(together[1], alone.values) < 1e-4
@@ -188,7 +189,7 @@ def test_a_result_does_not_depend_on_its_neighbours(extractor: I3DExtractor, alo
     assert distance(together[0], together[1]) > 1e-2
 
 
-def test_the_same_snippet_gives_the_same_bytes(extractor: I3DExtractor, alone: Features) -> None:
+def test_the_same_snippet_gives_the_same_bytes(extractor: ClipExtractor, alone: Features) -> None:
     assert values(extractor, snippet(3)).tobytes() == alone.values.tobytes()
 
 
@@ -212,8 +213,8 @@ def test_a_picture_of_the_right_size_is_left_alone() -> None:
 
 def test_the_id_changes_with_weights_and_preprocessing(made: dict[str, np.ndarray], monkeypatch) -> None:
     net = i3d_from_arrays(made)
-    ids = [I3DExtractor(net, "made").id, I3DExtractor(net, "made").id, I3DExtractor(net, "other").id]
+    ids = [i3d_extractor(net, "made").id, i3d_extractor(net, "made").id, i3d_extractor(net, "other").id]
     monkeypatch.setitem(i3d.PREPROCESSING, "version", 2)
-    ids.append(I3DExtractor(net, "made").id)
+    ids.append(i3d_extractor(net, "made").id)
     assert ids[0] == ids[1]
     assert len(set(ids)) == 3

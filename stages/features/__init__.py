@@ -16,7 +16,7 @@ EXTRACTORS = {
 
 
 class Extractor(Stage[Snippet, Features], Protocol):
-    """A stage from snippets to features. Its module has `build(device: str) -> Extractor`."""
+    """A stage from snippets to features. Its module has `build(name, device, precision) -> Extractor`."""
 
     name: str
     """Key in EXTRACTORS."""
@@ -29,6 +29,8 @@ class Extractor(Stage[Snippet, Features], Protocol):
     analysis_height: int
     """Picture height in pixels it wants from the decoder (as in HEIGHTS); it rescales others itself."""
 
+
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 HEIGHTS = {"motion": 240, "i3d": 224}
 """Picture height in pixels that an extractor wants from the decoder; known without importing it."""
@@ -48,9 +50,15 @@ def analysis_height(name: str | None) -> int:
     return 240 if name is None else HEIGHTS[_known(name)]
 
 
-def build_extractor(name: str, device: str = "cpu") -> Extractor:
-    """The extractor called `name`. Raises ConfigError listing those there are, WeightsError if weights are absent."""
-    return import_module(EXTRACTORS[_known(name)]).build(device)
+def build_extractor(name: str, device: str = "cpu", precision: str = "fp32") -> Extractor:
+    """The extractor called `name`; `precision` is that of its convolutions and matrix products, where it has any.
+
+    Precision is not part of the id: what is learned in fp32 (all that `fit` and `train` learn) is used with others too.
+    Raises ConfigError listing those there are, WeightsError if weights are absent.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
+    return import_module(EXTRACTORS[_known(name)]).build(name, device, precision)
 
 
 def _known(name: str) -> str:

@@ -33,8 +33,8 @@ SHIFT = 0.05
 RECIPE = f"2 dis-medium {HEIGHT} {WIDTHS} {STRIDE} {BINS} {MOVING} {SHIFT}"
 
 
-def build(device: str = "cpu") -> Motion:
-    """The extractor. It always runs on the CPU, whatever `device` says."""
+def build(name: str = "motion", device: str = "cpu", precision: str = "fp32") -> Motion:
+    """The extractor. It always runs on the CPU, in the numbers of OpenCV."""
     # The results of DIS depend on OpenCV's own threads; frames are spread over ours instead.
     cv2.setNumThreads(1)
     return Motion(workers=min(4, os.cpu_count() or 1))
