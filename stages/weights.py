@@ -1,6 +1,7 @@
-"""Pretrained weights: which ones, where they lie, how they get there. Pinned by SHA-256 throughout.
+"""Pretrained weights that are published as arrays: which ones, where they lie, how they get there.
 
-Installed means: `<home>/weights/<name>.safetensors`, float32 arrays under their published names.
+Pinned by SHA-256 throughout. Installed means: `<home>/weights/<name>.safetensors`, float32 arrays under
+their published names. Weights published as a `.pth` file: stages/torch_files.py.
 """
 
 from __future__ import annotations
@@ -44,10 +45,12 @@ class WeightsInfo:
     name: str
     what: str
     licence: str
+    filename: str
+    """Of the download."""
     size: int
     """Bytes to download."""
     sha256: str
-    """Of the download."""
+    """Of the download; its first digits, where no more are published."""
     path: Path | None
     """Where they are installed; None: they are not."""
 
@@ -83,6 +86,7 @@ def listing(home: Path, known: Mapping[str, Published] = KNOWN) -> list[WeightsI
             name=p.name,
             what=p.what,
             licence=p.licence,
+            filename=p.archive.filename,
             size=p.archive.size,
             sha256=p.archive.sha256,
             path=installed if (installed := installed_path(p.name, home)).exists() else None,

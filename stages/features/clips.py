@@ -51,7 +51,7 @@ class ClipExtractor:
         self.precision = precision
         self._backbone = backbone
         self._device = usable(device)
-        self._network = network.eval().to(self._device).to(memory_format=torch.channels_last_3d)
+        self._network = _channels_last(network.eval().to(self._device))
         # Precision is left out: what was learned in fp32 is used with bf16 too, at a stated difference.
         version = json.dumps({"weights": weights_sha256, "preprocessing": backbone.preprocessing}, sort_keys=True)
         self.id = f"{self.name}@{hashlib.sha256(version.encode()).hexdigest()[:8]}"
@@ -107,6 +107,15 @@ def usable(device: str) -> torch.device:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"workers.device: {device!r} asked for, but torch finds no GPU; use 'cpu'")
     return torch.device(device)
+
+
+def _channels_last(network: nn.Module) -> nn.Module:
+    """Convolution kernels laid out as the pixels are; convolutions are faster so."""
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for parameter in network.parameters():
+        if parameter.dim() in layouts:
+            parameter.data = parameter.data.contiguous(memory_format=layouts[parameter.dim()])
+    return network
 
 
 def _of_equal_length(clips: Sequence[np.ndarray], most: int) -> Iterator[list[int]]:
