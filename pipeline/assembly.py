@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from pipeline.errors import CheckpointError
@@ -9,14 +10,17 @@ from pipeline.spec import CameraSpec
 from pipeline.work import TransformWork, Work
 from pipeline.workshop import WorkFor
 
+log = logging.getLogger(__name__)
+
 GPU_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 """One of them is there wherever a GPU is: on Linux, and under Windows' own Linux."""
 
 
-def work_builder(device: str, is_cluster: bool) -> WorkFor:
+def work_builder(device: str, is_cluster: bool, precision: str = "fp32") -> WorkFor:
     """How a worker on this host builds a stage; raises OddwatchError when weights or a checkpoint are missing.
 
     `device` is what the configuration says; `auto` is decided here, in the workers that compute.
+    `precision` is that of feature networks; models were learned on features in fp32, so another one is logged.
     """
 
     def build(spec: CameraSpec, stage: str) -> Work:
@@ -24,7 +28,10 @@ def work_builder(device: str, is_cluster: bool) -> WorkFor:
         if head == "features":
             from stages.features import build_extractor
 
-            return TransformWork(build_extractor(name, resolve_device(device)))
+            extractor = build_extractor(name, resolve_device(device), precision)
+            if precision != "fp32" and name != "motion":
+                log.info("%s computes in %s; models learned its features in fp32 (docs/features.md)", name, precision)
+            return TransformWork(extractor)
         if head == "temporal":
             return TransformWork(_model(spec, name, resolve_device(device)))
         from pipeline.alerting import AlertWork

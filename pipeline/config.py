@@ -83,6 +83,8 @@ class WorkersConfig(Section):
     """Files decoded at once on this host; default one per core."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """One of auto, cpu, cuda or cuda:N, for features and temporal models."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """In which feature networks compute: fp32, or bf16 or fp16, faster on a GPU."""
 
 
 class RuntimeConfig(Section):

@@ -28,6 +28,7 @@ class Host(BaseModel):
     prefix: str
     lease_s: float
     device: str = "cpu"
+    precision: str = "fp32"
     decode_files: int
     """Files decoded at once by one decode worker."""
     config_path: Path | None = None
@@ -93,7 +94,7 @@ def _role(host: Host, stage: str, bus: Bus, leases: Leases) -> Role:
     from pipeline.assembly import work_builder
     from pipeline.worker import Worker
 
-    return Worker(bus, leases, work_builder(host.device, bus.is_cluster))
+    return Worker(bus, leases, work_builder(host.device, bus.is_cluster, host.precision))
 
 
 def _connect_patiently(host: Host, stopped: Callable[[], bool]) -> Bus | None:

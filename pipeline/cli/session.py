@@ -68,6 +68,7 @@ def host_for(config: Config, url: str, config_path: Path | None = None) -> Host:
         prefix=config.redis.prefix,
         lease_s=config.runtime.lease_s,
         device=config.workers.device,
+        precision=config.workers.precision,
         decode_files=config.workers.decode_files or cores(),
         config_path=config_path.resolve() if config_path else None,
         log_level=config.output.log_level,
