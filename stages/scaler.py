@@ -43,11 +43,11 @@ class Scaler:
         self._reformatter = VideoReformatter()
 
     def pixels(self, frame: av.VideoFrame) -> np.ndarray:
-        """uint8 (H, W, 3) RGB, contiguous. Raises SourceError for a pixel format that cannot be converted."""
+        """uint8 (H, W, 3) RGB, rows not always contiguous. Raises SourceError for an inconvertible pixel format."""
         turns = _quarter_turns(frame)
         width, height = self._size[::-1] if turns % 2 else self._size
         rgb = self._convert(frame, width, height).to_ndarray()
-        return np.ascontiguousarray(np.rot90(rgb, turns))
+        return np.rot90(rgb, turns) if turns else rgb
 
     def _convert(self, frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
         convert = partial(

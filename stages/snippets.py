@@ -62,7 +62,7 @@ class Cutter:
         self._first_frame = 0
         self._times_s: list[float] = []
         self._picked: list[int] = []
-        self._pixels: list[np.ndarray] = []
+        self._pixels: np.ndarray | None = None  # (snippet_frames, H, W, 3): each picture is copied once, to its place
         self._fault = ""
         self._slot = -1
 
@@ -85,9 +85,9 @@ class Cutter:
         if keep and len(self._picked) == self._snippet_frames:
             yield from self._close()
         if keep:
-            self._picked.append(len(self._times_s))
             if not self._skipping:
-                self._pixels.append(picture.pixels())
+                self._place(picture.pixels())
+            self._picked.append(len(self._times_s))
         self._times_s.append(picture.time_s)
         if self._fps is None and len(self._picked) == self._snippet_frames:
             yield from self._close()
@@ -128,16 +128,18 @@ class Cutter:
             return
         if not self._skipping and self._fault:
             yield Gap(**self._span(), cause="corrupt", detail=self._fault)
-        elif not self._skipping:
-            yield Snippet(
-                **self._span(),
-                picked=np.array(self._picked, np.int32),
-                thumb=jpeg(self._pixels[len(self._pixels) // 2]),
-                pixels=np.stack(self._pixels),
-            )
+        elif self._pixels is not None:
+            pixels = self._pixels[: len(self._picked)]
+            picked = np.array(self._picked, np.int32)
+            yield Snippet(**self._span(), picked=picked, thumb=jpeg(pixels[len(pixels) // 2]), pixels=pixels)
         self._seq += 1
         self._first_frame += len(self._times_s)
-        self._times_s, self._picked, self._pixels, self._fault = [], [], [], ""
+        self._times_s, self._picked, self._pixels, self._fault = [], [], None, ""
+
+    def _place(self, pixels: np.ndarray) -> None:
+        if self._pixels is None:
+            self._pixels = np.empty((self._snippet_frames, *pixels.shape), np.uint8)
+        self._pixels[len(self._picked)] = pixels
 
 
 def jpeg(pixels: np.ndarray) -> bytes:
