@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -51,17 +54,9 @@ def load_checkpoint(path: Path, kind: str | None = None) -> Checkpoint:
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot read the checkpoint ({error.strerror})") from error
-    try:
-        with safe_open(path, framework="np") as f:
-            metadata = f.metadata() or {}
-            arrays = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path}: not an Oddwatch checkpoint (format {metadata.get('format')!r}, expected {FORMAT!r}); "
-            "make one with 'oddwatch fit' or 'oddwatch train'"
-        )
+    with _opened(path) as f:
+        metadata = f.metadata()
+        arrays = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (not a dict)
     if kind is not None and metadata["kind"] != kind:
         raise CheckpointError(f"{path}: holds a {metadata['kind']!r} model, expected {kind!r}")
     return Checkpoint(
@@ -70,3 +65,27 @@ def load_checkpoint(path: Path, kind: str | None = None) -> Checkpoint:
         arrays=arrays,
         sha256=hashlib.sha256(data).hexdigest(),
     )
+
+
+def read_kind(path: Path) -> str:
+    """What model a checkpoint holds, without reading its arrays. Raises CheckpointError naming file and remedy."""
+    with _opened(path) as f:
+        return str(f.metadata()["kind"])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="np") as f:
+            metadata = f.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise CheckpointError(
+                    f"{path}: not an Oddwatch checkpoint (format {metadata.get('format')!r}, expected {FORMAT!r}); "
+                    "make one with 'oddwatch fit' or 'oddwatch train'"
+                )
+            yield f
+    except OSError as error:
+        reason = error.strerror or error
+        raise CheckpointError(f"{path}: cannot read the checkpoint ({reason})") from error
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({error})") from error

@@ -251,15 +251,31 @@ def test_false_alarms_are_alerts_that_touch_no_anomaly() -> None:
     assert found.per_video["a"]["events"][0]["alerted"]
 
 
-def test_paper_mode_stretches_each_video_and_leaves_thresholds_alone() -> None:
+def test_stretched_models_are_ranked_within_each_video_and_thresholds_are_left_alone() -> None:
     entries = [entry("a", (1, 1)), entry("b", (1, 1))]
-    scores = {"a": table(0.1, 0.2, m=f32(3, 0)), "b": table(0.8, 0.9, m=f32(1, 2))}
-    causal, paper = (evaluate(entries, scores, None, 0.5, mode) for mode in ("causal", "paper"))
+    scores = {"a": table(0.1, 0.2, m=f32(3, 4)), "b": table(0.8, 0.9, m=f32(8, 9))}
+    causal, paper = (evaluate(entries, scores, None, 0.5, "paper", stretched=names) for names in ((), ("m",)))
     assert (causal.roc_auc, paper.roc_auc) == (0.75, 1.0)
+    assert (causal.models["m"]["roc_auc"], paper.models["m"]["roc_auc"]) == (0.75, 1.0)
     assert (causal.events, causal.false_alarms) == (paper.events, paper.false_alarms)
-    only = evaluate(entries, scores, None, 0.5, "paper", stretched=["m"])
-    assert only.roc_auc == 0.75
-    assert (causal.models["m"]["roc_auc"], only.models["m"]["roc_auc"]) == (0.25, 0.5)
+
+
+def test_a_fused_score_is_never_stretched() -> None:
+    entries = [entry("a", (1, 1)), entry("b", (1, 1))]
+    scores = {"a": table(0.1, 0.2, m=f32(3, 4), n=f32(0, 0)), "b": table(0.8, 0.9, m=f32(8, 9), n=f32(0, 0))}
+    found = evaluate(entries, scores, None, 0.5, "paper", stretched=["m"])
+    assert (found.roc_auc, found.models["m"]["roc_auc"]) == (0.75, 1.0)
+
+
+def test_frames_that_were_left_out_lengthen_snippets() -> None:
+    video = {"a": table(*[0.0] * 10, *[1.0] * 50, fps=20)}
+    late = [
+        evaluate([entry("a", (10, 59))], video, threshold=0.5, snippet_frames=16, fps=fps).events[
+            "median_known_after_s"
+        ]
+        for fps in (None, 10)
+    ]
+    assert late == pytest.approx([0.25, 1.05])
 
 
 def test_what_was_not_scored_is_counted() -> None:

@@ -1,18 +1,21 @@
-"""`oddwatch evaluate`: score a manifest's videos through the stages, and judge the scores."""
+"""`oddwatch evaluate`: score a manifest's videos, and judge the scores."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.figures import metric_lines
+from pipeline.cli.judging import Scored, judge_scored
 from pipeline.cli.score import Scoring, score_files
-from pipeline.cli.session import named_models
-from pipeline.config import load_config
+from pipeline.cli.session import checkpoints_of, named_models
+from pipeline.config import Config, load_config
+from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from stages.evaluation.evaluate import Metrics
@@ -30,53 +33,73 @@ def evaluate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for what it writes.")] = Path("evaluation"),
     config: Annotated[Path | None, typer.Option(help="Configuration file.")] = None,
     split: Annotated[str, typer.Option(help="Split to judge, where the manifest has splits.")] = "test",
-    mode: Annotated[Mode, typer.Option(help="causal: scores as emitted; paper: stretched per video.")] = Mode.causal,
+    mode: Annotated[
+        Mode, typer.Option(help="causal: scores as emitted; paper: as each model's paper evaluates it.")
+    ] = Mode.causal,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Count false alarms, events and delays at this score in (0, 1). Default: alerts.raise_at."),
+    ] = None,
+    over_seeds: Annotated[
+        bool, typer.Option("--over-seeds", help="The models differ by their seed: mean and deviation of each figure.")
+    ] = False,
     resume: Annotated[bool, typer.Option(help="Keep the files that an earlier run has scored.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json.")] = False,
 ) -> None:
     """Frame-level ROC-AUC, AP, false alarms per hour, detection delay; plots; JSON."""
     from stages.evaluation.evaluate import write_metrics
     from stages.manifest import read_manifest
+    from stages.training.gather import are_feature_files
 
+    if threshold is not None and not 0 < threshold < 1:
+        raise UsageError(f"--threshold: must lie between 0 and 1 (0.5 is the highest normal score), got {threshold:g}")
     settings = load_config(config)
     if model:
         settings = settings.model_copy(update={"models": named_models(model)})
     entries = read_manifest(manifest)
     if any(e.split is not None for e in entries):
         entries = read_manifest(manifest, split)
-    scoring = score_files([str(e.path) for e in entries], out / "scores", settings, resume=resume, quiet=as_json)
-    metrics = judge(entries, scoring, mode.value)
+    if over_seeds:
+        _check_seeds(settings)
+    if are_feature_files(entries):
+        from pipeline.cli.offline import score_feature_files
+
+        scored = score_feature_files(entries, settings, paper=mode is Mode.paper)
+    elif mode is Mode.paper:
+        from pipeline.cli.offline import score_as_published
+
+        scored = score_as_published(entries, settings, out, resume=resume, quiet=as_json)
+    else:
+        scored = Scored.of(
+            entries, score_files([str(e.path) for e in entries], out / "scores", settings, resume=resume, quiet=as_json)
+        )
+    metrics = judge_scored(entries, scored, mode.value, threshold, over_seeds=over_seeds)
     write_metrics(out / "metrics.json", metrics)
     write_plots(out, metrics)
-    truth = {r.file: by.truth for r, by in _matched(entries, scoring)}
-    from pipeline.cli.report import write_score_report
+    write_timelines(out, entries, scored, threshold)
+    written = ["metrics.json", "roc.png", "timelines.png"]
+    if scored.scoring is not None:
+        from pipeline.cli.report import write_score_report
 
-    write_score_report(out / "report.html", scoring, f"Evaluation of {manifest.name}", truth, metrics)
-    lines = [*metric_lines(metrics, out), *scoring.warmup_lines()]
+        by_path = {e.path.resolve(): e.truth for e in entries}
+        truth = {r.file: by_path.get(Path(r.file).resolve()) for r in scored.scoring.results}
+        write_score_report(out / "report.html", scored.scoring, f"Evaluation of {manifest.name}", truth, metrics)
+        written += ["report.html", "scores/"]
+    lines = [*metric_lines(metrics), *scored.warmup_lines(), f"{', '.join(written)} are in {out}"]
     typer.echo(json.dumps(metrics.to_json(), indent=1) if as_json else "\n".join(lines))
-    if scoring.missing or any(r.failed for r in scoring.results):
+    if scored.failed:
         raise typer.Exit(1)
 
 
 def judge(entries: Sequence[Entry], scoring: Scoring, mode: str = "causal") -> Metrics:
     """Metrics of a finished `score` of a manifest's videos. Raises UsageError if none can be judged."""
-    from stages.evaluation.evaluate import evaluate as evaluate_scores
-    from stages.evaluation.scores_csv import read_scores
-
-    matched = _matched(entries, scoring)
-    return evaluate_scores(
-        entries,
-        {entry.video: read_scores(scoring.out / result.csv) for result, entry in matched if result.csv},
-        {entry.video: result.alerts for result, entry in matched},
-        scoring.config.alerts.raise_at,
-        mode,  # type: ignore[arg-type]
-        snippet_frames=scoring.config.decode.snippet_frames,
-    )
+    return judge_scored(entries, Scored.of(entries, scoring), mode)
 
 
-def _matched(entries: Sequence[Entry], scoring: Scoring) -> list:
-    by_path = {Path(r.file).resolve(): r for r in scoring.results}
-    return [(by_path[e.path.resolve()], e) for e in entries if e.path.resolve() in by_path]
+def _check_seeds(settings: Config) -> None:
+    from stages.evaluation.seeds import check_seeds
+
+    check_seeds([(str(settings.models[name].checkpoint), c) for name, c in checkpoints_of(settings).items()])
 
 
 def write_plots(out: Path, metrics: Metrics) -> None:
@@ -88,33 +111,12 @@ def write_plots(out: Path, metrics: Metrics) -> None:
         write_whole(out / "roc.png", roc_figure(metrics, "png"))
 
 
-def metric_lines(metrics: Metrics, out: Path) -> list[str]:
-    """The figures for a person."""
+def write_timelines(out: Path, entries: Sequence[Entry], scored: Scored, threshold: float | None) -> None:
+    """Scores over time as a picture, videos with anomalies first."""
+    from stages.atomic import write_whole
+    from stages.evaluation.plots import timeline_figure
 
-    def number(value: float | None) -> str:
-        return "-" if value is None else f"{value:.4f}"
-
-    lines = [
-        f"frame-level micro ROC-AUC {number(metrics.roc_auc)}, average precision {number(metrics.average_precision)} "
-        f"({metrics.mode})",
-    ]
-    if metrics.reason:
-        lines.append(f"  {metrics.reason}")
-    for name, ranking in metrics.models.items():
-        lines.append(f"  {name} alone: {number(ranking.get('roc_auc'))}")
-    lines.append(f"macro ROC-AUC {number(metrics.macro.get('roc_auc'))}, "
-                 f"abnormal videos only {number(metrics.abnormal_only.get('roc_auc'))}")  # fmt: skip
-    lines.append(_events_line(metrics.events, metrics.false_alarms))
-    lines += [f"  {note}" for note in metrics.notes]
-    lines += [f"  not judged: {e['video']}: {e['reason']}" for e in metrics.excluded]
-    return [*lines, f"metrics.json, roc.png, report.html and scores/ are in {out}"]
-
-
-def _events_line(events: Mapping, false_alarms: Mapping) -> str:
-    rate, delay = false_alarms["per_hour"], events.get("median_delay_s")
-    return (
-        f"{events.get('alerted')} of {events['total']} events alerted on"
-        + ("" if delay is None else f", median delay {delay:.2f} s")
-        + f"; {false_alarms['false']} false alarms"
-        + ("" if rate is None else f" ({rate:.1f} per hour)")
-    )
+    shown = [(e.video, scored.tables[e.video], e.truth) for e in entries if e.video in scored.tables]
+    shown.sort(key=lambda video: not video[2])
+    level = scored.config.alerts.raise_at if threshold is None else threshold
+    write_whole(out / "timelines.png", timeline_figure(shown, level, "png"))

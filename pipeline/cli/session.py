@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.bus import Bus, connect, hide_password
 from pipeline.config import Config, ModelConfig
@@ -16,6 +17,9 @@ from pipeline.keys import Keys
 from pipeline.server import EmbeddedServer, running_servers
 from pipeline.spec import STAGES, CameraSpec
 from pipeline.supervisor import LocalWorkers
+
+if TYPE_CHECKING:
+    from stages.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,13 +111,20 @@ def cores() -> int:
 
 def named_models(checkpoints: Sequence[Path]) -> dict[str, ModelConfig]:
     """`--model` options as configuration: each named by its kind, a second of a kind with a number."""
-    from stages.checkpoint import load_checkpoint
+    from stages.checkpoint import read_kind
 
     models: dict[str, ModelConfig] = {}
     for path in checkpoints:
-        kind = load_checkpoint(path).kind
+        kind = read_kind(path)
         name, n = kind, 2
         while name in models:
             name, n = f"{kind}-{n}", n + 1
         models[name] = ModelConfig(checkpoint=path, kind=kind)
     return models
+
+
+def checkpoints_of(config: Config) -> dict[str, Checkpoint]:
+    """The checkpoints of the models that have one, by the models' names. Raises CheckpointError."""
+    from stages.checkpoint import load_checkpoint
+
+    return {name: load_checkpoint(m.checkpoint) for name, m in config.models.items() if m.checkpoint is not None}

@@ -1,8 +1,9 @@
 """Scores and alerts of a manifest's videos against its ground truth: `metrics.json`.
 
-*causal*: scores as emitted, one scale for all videos. *paper*: each video's scores stretched to 0 .. 1 before the
-videos are ranked together, as one-class papers do; it needs the whole video, so no live system can reach it.
-Whatever has a threshold in it (false alarms, events, delays) always uses the scores as emitted.
+*causal*: scores as emitted, one scale for all videos. *paper*: as each model's paper has it. Future-frame scores are
+stretched to 0 .. 1 in each video before the videos are ranked together; that needs the whole video, so no live system
+can reach it. (What else papers do, they do when scoring: see stages/temporal/whole_video.py.)
+Whatever has a threshold in it (false alarms, events, delays) never uses stretched scores.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from stages.evaluation.metrics import (
     alert_spans,
     detect,
     false_spans,
+    kept_every,
     mean_of,
     minmax,
     rank,
@@ -55,7 +57,7 @@ class Metrics:
     abnormal_only: dict
     """Micro, over the videos that hold an anomaly."""
     models: dict[str, dict]
-    """The same rankings for each model's raw scores."""
+    """The same rankings for each model's raw scores; of several models also what each alone would have raised."""
     coverage: dict
     false_alarms: dict
     events: dict
@@ -65,10 +67,13 @@ class Metrics:
     notes: list[str]
     curves: dict[str, Curve] = field(repr=False)
     """`score` and each model -> points of its micro ROC curve; not in the JSON."""
+    over_seeds: dict | None = None
+    """Mean and deviation of each figure over the models, where these differ by their seed."""
 
     def to_json(self) -> dict:
         """`metrics.json` as a dict of plain values."""
-        return {name: getattr(self, name) for name in JSON_KEYS}
+        seeds = {} if self.over_seeds is None else {"over_seeds": self.over_seeds}
+        return {name: getattr(self, name) for name in JSON_KEYS} | seeds
 
 
 JSON_KEYS = (
@@ -89,7 +94,7 @@ class _Judged:
     spans: list[Interval]
     """What was alarmed about: alerts, or runs at or above the threshold."""
     ranked: dict[str, np.ndarray]
-    """`score` and each model -> float32 (N,), stretched in paper mode."""
+    """`score` and each model -> float32 (N,), stretched where that was asked for."""
 
 
 def evaluate(
@@ -99,14 +104,16 @@ def evaluate(
     threshold: float | None = None,
     mode: Mode = "causal",
     *,
-    stretched: Collection[str] | None = None,
+    stretched: Collection[str] = (),
     snippet_frames: int = 1,
+    fps: float | None = None,
     lookahead_frames: int = 0,
 ) -> Metrics:
     """Judge the scores of a manifest's videos, found by `Entry.video`; alerts are dicts as in `alerts.jsonl`.
 
-    Without alerts, a run of frames at or above the threshold counts as one. `stretched` names the columns
-    (`score`, models) that paper mode stretches; all of them if None. Raises UsageError if no video can be judged.
+    Without alerts, a run of frames at or above the threshold counts as one. `stretched` names the models whose raw
+    scores are ranked after being stretched in each video; `score` is, where its only model is. A snippet has
+    `snippet_frames` of the frames kept at `fps` (None: all). Raises UsageError if no video can be judged.
     """
     judged: list[_Judged] = []
     excluded: list[dict] = []
@@ -118,15 +125,12 @@ def evaluate(
         elif table is not None and entry.truth is not None:
             notes += _beyond(entry, len(table.times_s))
             alerts = None if alerts_by_video is None else alerts_by_video.get(entry.video, ())
-            stretch = (
-                {"score", *table.models} & set(stretched or ("score", *table.models)) if mode == "paper" else set()
-            )
-            judged.append(_judge(entry, table, alerts, threshold, stretch))
+            judged.append(_judge(entry, table, alerts, threshold, stretched))
     if not judged:
         reasons = "; ".join(sorted({e["reason"] for e in excluded})) or "the manifest lists none"
         raise UsageError(f"no video can be evaluated ({reasons}); the manifest must give label 0 or anomalies")
     names = sorted({name for video in judged for name in video.table.models})
-    per_video = {v.name: _video(v, threshold, snippet_frames, lookahead_frames) for v in judged}
+    per_video = {v.name: _video(v, threshold, snippet_frames, fps, lookahead_frames) for v in judged}
     overall = _rankings(judged, "score")
     false_alarms = _false_alarms(judged, threshold, "run" if alerts_by_video is None else "alert")
     return Metrics(
@@ -175,7 +179,7 @@ def _judge(
     table: ScoresTable,
     alerts: Sequence[Mapping] | None,
     threshold: float | None,
-    stretch: Collection[str],
+    stretched: Collection[str],
 ) -> _Judged:
     frames = len(table.times_s)
     intervals = [(first, min(last, frames - 1)) for first, last in entry.truth or () if first < frames]
@@ -183,14 +187,15 @@ def _judge(
         spans = alert_spans(alerts)
     else:
         spans = [] if threshold is None else runs_of(table.score >= threshold)
-    columns = {"score": table.score, **table.models}
+    ranked = {name: minmax(values) if name in stretched else values for name, values in table.models.items()}
+    only = next(iter(table.models), "") if len(table.models) == 1 else ""
     return _Judged(
         name=entry.video,
         table=table,
         truth=truth_mask(intervals, frames),
         intervals=intervals,
         spans=spans,
-        ranked={name: minmax(values) if name in stretch else values for name, values in columns.items()},
+        ranked=ranked | {"score": ranked[only] if only in stretched else table.score},
     )
 
 
@@ -247,8 +252,11 @@ def _false_alarms(judged: Sequence[_Judged], threshold: float | None, unit: str)
     }
 
 
-def _video(judged: _Judged, threshold: float | None, snippet_frames: int, lookahead_frames: int) -> dict:
+def _video(
+    judged: _Judged, threshold: float | None, snippet_frames: int, fps: float | None, lookahead_frames: int
+) -> dict:
     ranking: Ranking = rank(judged.truth, judged.ranked["score"])
+    thinning = kept_every(judged.table.times_s, fps)
     events = []
     for first, last in judged.intervals:
         event: dict = {"first_frame": first, "last_frame": last}
@@ -259,8 +267,8 @@ def _video(judged: _Judged, threshold: float | None, snippet_frames: int, lookah
                 judged.table.times_s,
                 judged.table.score,
                 threshold,
-                snippet_frames=snippet_frames,
-                lookahead_frames=lookahead_frames,
+                snippet_frames=round(snippet_frames * thinning),
+                lookahead_frames=round(lookahead_frames * thinning),
             )
             event |= asdict(found)
         events.append(event)

@@ -107,6 +107,13 @@ def scored_seconds(times_s: np.ndarray, score: np.ndarray) -> float:
     return float(lasting[~np.isnan(score)].sum())
 
 
+def kept_every(times_s: np.ndarray, fps: float | None) -> float:
+    """Decoded frames for each one that is kept at `fps`; 1 where all are."""
+    steps = np.diff(times_s)
+    usual_s = float(np.median(steps)) if len(steps) else 0.0
+    return max(1.0, 1 / (usual_s * fps)) if fps and usual_s > 0 else 1.0
+
+
 def alert_spans(alerts: Sequence[Mapping]) -> list[Interval]:
     """The [first, last] frames of each alert; of the messages of one alert (same id) the last counts."""
     latest = {alert.get("id", i): alert for i, alert in enumerate(alerts)}

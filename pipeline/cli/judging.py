@@ -1,0 +1,117 @@
+"""From scores of a manifest's videos, however they came about, to figures: fused, and of each model alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.cli.score import Scoring
+from pipeline.cli.session import checkpoints_of
+from pipeline.config import Config, DecodeConfig
+
+if TYPE_CHECKING:
+    from stages.checkpoint import Checkpoint
+    from stages.evaluation.evaluate import Metrics
+    from stages.evaluation.scores_csv import ScoresTable
+    from stages.manifest import Entry
+
+LOOKAHEAD_SNIPPETS = 5
+"""Later snippets that an RTFM in its streaming `lookahead` form waits for (stages/temporal/rtfm.py, LOOKAHEAD)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """Scores by `Entry.video`."""
+
+    config: Config
+    """As used: the decode section is that of the footage."""
+    tables: dict[str, ScoresTable]
+    alerts: dict[str, list[dict]] | None = None
+    """As raised; None: nothing streamed, so what would be raised is worked out."""
+    warmup_until_s: Mapping[str, float] | None = None
+    scoring: Scoring | None = None
+    """The finished `score` that all columns come from; None where some do not."""
+    notes: tuple[str, ...] = ()
+    failed: bool = False
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], scoring: Scoring) -> Scored:
+        """The results of a finished `score`."""
+        from stages.evaluation.scores_csv import read_scores
+
+        by_path = {Path(r.file).resolve(): r for r in scoring.results}
+        found = [(e.video, by_path[e.path.resolve()]) for e in entries if e.path.resolve() in by_path]
+        return cls(
+            config=scoring.config,
+            tables={video: read_scores(scoring.out / r.csv) for video, r in found if r.csv},
+            alerts={video: r.alerts for video, r in found},
+            warmup_until_s={video: r.warmup_until_s for video, r in found},
+            scoring=scoring,
+            failed=bool(scoring.missing) or any(r.failed for r in scoring.results),
+        )
+
+    def warmup_lines(self) -> list[str]:
+        return self.scoring.warmup_lines() if self.scoring else []
+
+
+def judge_scored(
+    entries: Sequence[Entry], scored: Scored, mode: str, threshold: float | None = None, *, over_seeds: bool = False
+) -> Metrics:
+    """All figures. Raises UsageError if no video can be judged."""
+    from stages.evaluation.alarms import at_threshold
+    from stages.evaluation.evaluate import evaluate
+    from stages.evaluation.seeds import check_seeds, seed_figures
+    from stages.evaluation.tables import alone
+
+    checkpoints = checkpoints_of(scored.config)
+    settings = scored.config.alerts
+    level = settings.raise_at if threshold is None else threshold
+    settings = settings if threshold is None else at_threshold(settings, threshold)
+    stretched = [n for n, c in checkpoints.items() if c.kind == "future_frame"] if mode == "paper" else []
+
+    def judged(tables: Mapping[str, ScoresTable], alerts: Mapping[str, list[dict]] | None, names: list[str]) -> Metrics:
+        if alerts is None:
+            alerts = {video: _raised(table, scored, video, settings) for video, table in tables.items()}
+        return evaluate(
+            entries, tables, alerts, level, mode,  # type: ignore[arg-type]
+            stretched=stretched, lookahead_frames=_lookahead([checkpoints[n] for n in names], scored.config.decode),
+            snippet_frames=scored.config.decode.snippet_frames, fps=scored.config.decode.fps,
+        )  # fmt: skip
+
+    metrics = judged(scored.tables, scored.alerts if threshold is None else None, list(checkpoints))
+    if len(metrics.models) < 2:
+        return replace(metrics, notes=[*metrics.notes, *scored.notes])
+    models: dict[str, dict] = {}
+    for name, ranking in metrics.models.items():
+        models[name] = dict(ranking)
+        if name in checkpoints:
+            reference = np.asarray(checkpoints[name].meta["reference"], np.float32)
+            tables = {v: alone(t, name, reference) for v, t in scored.tables.items() if name in t.models}
+            own = judged(tables, None, [name])
+            models[name] |= {
+                "checkpoint": str(scored.config.models[name].checkpoint), "events": own.events,
+                "false_alarms": own.false_alarms, "false_alarms_per_hour": own.false_alarms_per_hour,
+            }  # fmt: skip
+    seeds: dict[str, Any] | None = None
+    if over_seeds:
+        pairs = [(str(scored.config.models[n].checkpoint), c) for n, c in checkpoints.items()]
+        seeds = {"seeds": check_seeds(pairs), "models": list(checkpoints), **seed_figures(list(checkpoints), models)}
+    return replace(metrics, models=models, over_seeds=seeds, notes=[*metrics.notes, *scored.notes])
+
+
+def _raised(table: ScoresTable, scored: Scored, video: str, settings: Any) -> list[dict]:
+    from stages.evaluation.alarms import alarms
+
+    warm_s = (scored.warmup_until_s or {}).get(video, 0.0)
+    score = np.where(table.times_s < warm_s, np.nan, table.score)
+    return [{"start_frame": a, "end_frame": b} for a, b in alarms(table.times_s, score, settings)]
+
+
+def _lookahead(checkpoints: Sequence[Checkpoint], decode: DecodeConfig) -> int:
+    """Kept frames that the slowest of the models waits for."""
+    waits = any(c.kind == "rtfm" and c.meta["architecture"].get("mode") == "lookahead" for c in checkpoints)
+    return LOOKAHEAD_SNIPPETS * decode.snippet_frames if waits else 0

@@ -1,0 +1,29 @@
+"""What alerting would raise for scores that are already there: at another threshold, for one model of several."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stages.alerting.events import Change, Moment, Watch, advance, finish
+from stages.alerting.settings import AlertSettings
+from stages.manifest import Interval
+
+
+def alarms(times_s: np.ndarray, score: np.ndarray, settings: AlertSettings) -> list[Interval]:
+    """The [first, last] frames of each alert on calibrated scores (N,); NaN: nothing may be concluded there.
+
+    By the rules of live alerts: minimum length, clear level, gap merging, cool-down.
+    """
+    watch, changes = Watch(), list[Change]()
+    for frame, (time_s, value) in enumerate(zip(times_s.tolist(), score.tolist(), strict=True)):
+        known = value if value == value else None
+        watch, new = advance(watch, Moment(frame, time_s, known), settings, False)
+        changes += new
+    changes += finish(watch, settings)[1]
+    return [(event.start_frame, event.end_frame) for phase, event in changes if phase == "close"]
+
+
+def at_threshold(settings: AlertSettings, threshold: float) -> AlertSettings:
+    """The same settings with another raise_at; clear_at keeps its share of it, so that both move together."""
+    share = settings.clear_at / settings.raise_at
+    return settings.model_copy(update={"raise_at": threshold, "clear_at": threshold * share})
