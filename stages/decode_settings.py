@@ -22,7 +22,8 @@ class DecodeSettings:
     snippet_frames: int = 16
     """Kept frames in a snippet."""
     fps: float | None = None
-    """Frames kept per second; None keeps all."""
+    """Frames kept per second; None keeps all. In H.264 files, a picture that is dropped and that no other builds on is
+    not decoded, but counted and timed all the same: every message is as if it were, in a file that is sound."""
     image_fps: float = 25.0
     """Frames per second of a folder of pictures, which does not say."""
     open_timeout_s: float = 10.0
@@ -30,8 +31,8 @@ class DecodeSettings:
     transport: str = "tcp"
     """How RTSP carries video: `tcp` or `udp`."""
     threads: int = 0
-    """Decoding threads; 0: four for a file, one for a camera. Not the number of cores: what is left of a damaged
-    picture can depend on the number of threads, and a file must give the same bytes on every machine."""
+    """Decoding threads; 0: four for a file larger than VGA, else one. Not the number of cores: what is left of a
+    damaged picture can depend on the number of threads, and a file must give the same bytes on every machine."""
 
     def __post_init__(self) -> None:
         if self.height < 16:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from pipeline.messages import End, Gap, Prior, Snippet
+from stages.timeline import slot
 
 THUMB_QUALITY = 80
 
@@ -105,10 +106,10 @@ class Cutter:
     def _keeps(self, time_s: float) -> bool:
         if self._fps is None:
             return True
-        slot = int(time_s * self._fps + 0.5)
-        if self._picked and slot <= self._slot:
+        nearest = slot(time_s, self._fps)
+        if self._picked and nearest <= self._slot:
             return False
-        self._slot = slot
+        self._slot = nearest
         return True
 
     def _span(self) -> dict:

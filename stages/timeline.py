@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+
+def stamp_s(pts: int | None, time_base: Fraction | None) -> float | None:
+    """Seconds of a timestamp, correctly rounded; None if it is not known."""
+    return None if pts is None or time_base is None else pts * time_base.numerator / time_base.denominator
+
+
+def slot(time_s: float, fps: float) -> int:
+    """The point of a grid of `fps` that a frame is nearest to. Sub-sampling keeps the first frame of each."""
+    return int(time_s * fps + 0.5)
+
 
 class Timeline:
     """Seconds since the first frame, never falling.
