@@ -24,7 +24,7 @@ LARGEST = 1e6
 
 def is_feature_file(path: Path) -> bool:
     """Whether a manifest's `video` names features rather than footage."""
-    return Path(path.name.partition("#")[0]).suffix.lower() in SUFFIXES
+    return _file_and_member(path)[0].suffix.lower() in SUFFIXES
 
 
 def read_features(path: Path) -> np.ndarray:
@@ -58,8 +58,7 @@ def _crop_files(path: Path) -> np.ndarray:
 
 
 def _array(path: Path) -> np.ndarray:
-    name, _, member = path.name.partition("#")
-    file = path.with_name(name)
+    file, member = _file_and_member(path)
     try:
         if file.suffix.lower() == ".npz":
             return _member(file, member)
@@ -71,6 +70,12 @@ def _array(path: Path) -> np.ndarray:
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:120]
         raise SourceError(f"{file}: not an array of plain numbers ({reason}); save it with numpy.save") from error
+
+
+def _file_and_member(path: Path) -> tuple[Path, str]:
+    """`all.npz#clip` -> (`all.npz`, `clip`). Only there: videos of XD-Violence have a # in their names."""
+    name, found, member = path.name.partition(".npz#")
+    return (path.with_name(f"{name}.npz"), member) if found else (path, "")
 
 
 def _member(file: Path, member: str) -> np.ndarray:
