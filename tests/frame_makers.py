@@ -6,10 +6,13 @@ from dense_makers import seed_weights
 
 from pipeline.messages import REFERENCE_LEVELS, Snippet
 from stages.temporal.frame_format import FrameFormat
+from stages.temporal.future_frame_judge import Judge, PictureJudge, PlaceJudge, Squares
 from stages.temporal.future_frame_stream import future_frame_checkpoint
+from stages.training.future_frame_footage import Clip
 
 torch.set_num_threads(1)
 FORM = FrameFormat(height=16, width=24, order="gray")
+SQUARES = Squares(window_px=4, stride_px=2)
 
 
 def moving(frames, seed=0, height=32, width=48):
@@ -20,6 +23,22 @@ def moving(frames, seed=0, height=32, width=48):
         left = (3 * t + 7 * seed) % (width - 8)
         picture[8:20, left : left + 8] = (230, 200, 120)
     return pixels
+
+
+def place_judge(squares: Squares = SQUARES, form: FrameFormat = FORM) -> PlaceJudge:
+    """Of a place where errors of -12 dB are normal at the top, and of -6 dB at the bottom."""
+    rows, columns = squares.grid(form.height, form.width)
+    mean, count, deviation = np.linspace(-12, -6, rows)[:, None].repeat(columns, 1), 500.0, 2.0
+    ground = np.stack([np.ones_like(mean), mean, mean**2 + deviation**2]) * count
+    return PlaceJudge(squares, ground)
+
+
+JUDGES: list[Judge] = [PictureJudge(), PictureJudge(patch_px=5), place_judge()]
+
+
+def clip(pixels, group="yard", form=FORM, fps=25):
+    """Footage to learn from."""
+    return Clip(frames=form.frames(pixels), times_s=np.arange(len(pixels)) / fps, group=group)
 
 
 def snippet(pixels, *, seq=0, first_frame=0, camera="cam", **fields):
@@ -37,9 +56,9 @@ def snippet(pixels, *, seq=0, first_frame=0, camera="cam", **fields):
     )
 
 
-def seeded_checkpoint(network, config, *, form=FORM, seed=7, patch_px=0, reference=-40 + 20 * REFERENCE_LEVELS):
+def seeded_checkpoint(network, config, *, form=FORM, seed=7, judge=None, reference=-40 + 20 * REFERENCE_LEVELS):
     net = seed_weights(network(config), seed)
-    return future_frame_checkpoint(net, form, reference=reference, training={}, patch_px=patch_px)
+    return future_frame_checkpoint(net, form, reference=reference, training={}, judge=judge or PictureJudge())
 
 
 def cut(pixels, rng, longest=9):

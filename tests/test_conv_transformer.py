@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from dense_makers import seed_weights, through_redis
-from frame_makers import FORM, cut, moving, seeded_checkpoint, snippet, streamed
+from frame_makers import FORM, JUDGES, cut, moving, seeded_checkpoint, snippet, streamed
 
 from stages.temporal import build_model
 from stages.temporal.conv_transformer import (
@@ -105,7 +105,7 @@ def test_scores_are_those_of_each_frame_predicted_alone(config):
 def test_any_cutting_into_snippets_gives_the_same_scores(seed):
     rng = np.random.default_rng(seed)
     pixels = moving(30, seed)
-    stage = stage_of(patch_px=5 * (seed % 2))
+    stage = stage_of(judge=JUDGES[seed % 3])
     whole = streamed(stage, pixels, [pixels])
     pieces = list(cut(pixels, rng))
     np.testing.assert_allclose(streamed(stage, pixels, pieces, through_redis)[4:], whole[4:], rtol=1e-5)
@@ -153,7 +153,7 @@ def test_what_is_remembered_has_a_fixed_size_and_is_not_changed():
             array.setflags(write=False)
         [(_, state)] = stage.process([(snippet(pixels, seq=seq), state)])
         sizes.append(sum(array.nbytes for array in state.values()))
-    assert set(state) == {"values.0", "values.1", "prediction"}
+    assert set(state) == {"values.0", "values.1", "prediction", "frame"}
     assert state["values.0"].shape == (3, 6, 8, 12)
     assert sizes[-1] == sizes[2]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from dense_makers import DATA, relative_error, seed_weights, through_redis
-from frame_makers import FORM, cut, moving, seeded_checkpoint, snippet, streamed
+from frame_makers import FORM, JUDGES, cut, moving, seeded_checkpoint, snippet, streamed
 from torch.nn import functional as F
 
 from pipeline.errors import CheckpointError, ConfigError
@@ -28,6 +28,7 @@ from stages.temporal.future_frame import (
     psnr,
     published_name,
 )
+from stages.temporal.future_frame_judge import PictureJudge
 from stages.temporal.future_frame_stream import make_predictor
 
 CONFIG = UNetConfig(channels=1, widths=(4, 6, 8))
@@ -192,7 +193,7 @@ def test_scores_are_those_of_each_frame_predicted_alone(net):
 def test_any_cutting_into_snippets_gives_the_same_scores(seed):
     rng = np.random.default_rng(seed)
     pixels = moving(30, seed)
-    stage = stage_of(patch_px=5 * (seed % 2))
+    stage = stage_of(judge=JUDGES[seed % 3])
     whole = streamed(stage, pixels, [pixels])
     pieces = list(cut(pixels, rng))
     np.testing.assert_allclose(streamed(stage, pixels, pieces, through_redis)[4:], whole[4:], rtol=1e-5)
@@ -279,12 +280,12 @@ def test_published_weights_load_by_their_published_names(golden, published):
     theirs = {published_name(key): value for key, value in published.state_dict().items()}
     net = UNet(UNetConfig())
     net.load_state_dict({key: theirs[published_name(key)] for key in net.state_dict()})
-    predictor = make_predictor(net)
+    predictor = make_predictor(net, PictureJudge())
     frames = FrameFormat(height=16, width=16, order="bgr").frames(moving(6, height=20, width=20))
-    ratios, _ = predictor.advance(frames, {})
+    errors, _ = predictor.advance(frames, {})
     with torch.no_grad():
         expected = published.eval()(to_unit(frames[:4]).flatten(0, 1)[None])
-    assert ratios[4] == pytest.approx(psnr(expected, to_unit(frames[4:5])).item(), rel=1e-5)
+    assert errors[4] == pytest.approx(-psnr(expected, to_unit(frames[4:5])).item(), rel=1e-5)
 
 
 def test_without_a_checkpoint_the_user_learns_how_to_train_one():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from frame_makers import FORM, moving, streamed
+from frame_makers import FORM, clip, moving, streamed
 
 from pipeline.errors import CheckpointError, OddwatchError
 from pipeline.messages import REFERENCE_LEVELS
@@ -14,16 +14,12 @@ from stages.temporal import build_model
 from stages.temporal.conv_transformer import ConvTransformerConfig
 from stages.temporal.frame_format import to_unit
 from stages.temporal.future_frame import LossWeights, UNetConfig
-from stages.training.future_frame import (
-    Critic,
-    Training,
-    hold_out,
-    make_critics,
-    make_network,
-    train,
-    train_step,
-)
-from stages.training.future_frame_settings import TrainSettings, paper_settings
+from stages.temporal.future_frame_judge import Squares
+from stages.temporal.future_frame_stream import GROUND
+from stages.training.future_frame import Budget, Training, train
+from stages.training.future_frame_footage import hold_out
+from stages.training.future_frame_settings import STEPS, TrainSettings, preset
+from stages.training.future_frame_step import Critic, make_critics, make_network, train_step
 
 UNET = TrainSettings(
     network=UNetConfig(channels=1, widths=(4, 8, 8)),
@@ -32,15 +28,15 @@ UNET = TrainSettings(
     critic_widths=(4, 6, 8),
     batch=2,
     rate=5e-3,
-    patch_px=0,
+    score="picture",
 )
 TRANSFORMER = replace(UNET, network=ConvTransformerConfig(channels=1, widths=(4, 8, 8), heads=2, head_width=3))
-CLIPS = [FORM.frames(moving(20, seed)) for seed in range(3)]
+CLIPS = [clip(moving(20, seed), str(seed)) for seed in range(3)]
 BOTH = pytest.mark.parametrize("settings", [UNET, TRANSFORMER], ids=["unet", "conv_transformer"])
 
 
 def trained(settings=UNET, steps=6, clips=CLIPS, seed=1, **kwargs):
-    return train(clips, settings, seed=seed, done=lambda n: n / steps, **kwargs)
+    return train(clips, settings, Budget(steps=steps), seed=seed, **kwargs)[0]
 
 
 def same(one, two):
@@ -48,7 +44,7 @@ def same(one, two):
 
 
 def test_the_odd_thing_is_odder_after_training():
-    settings = replace(UNET, patch_px=6, weights=LossWeights(adversarial=0, flow=0.2))
+    settings = replace(UNET, score="square", weights=LossWeights(adversarial=0, flow=0.2))
     pixels = moving(11, 1)
     pixels[9:, 20:28, 4:12] = 0  # something appears where nothing was
     after, before = (
@@ -60,25 +56,86 @@ def test_the_odd_thing_is_odder_after_training():
 
 @BOTH
 def test_a_resumed_training_ends_as_one_that_was_not_interrupted(settings, tmp_path):
-    whole = trained(settings)
+    whole, looks = train(CLIPS, settings, Budget(steps=6), seed=1)
 
-    def save(training, _):
-        if training.steps == 3:
-            save_checkpoint(tmp_path / "progress.ckpt", training.progress())
+    def die(progress):
+        save_checkpoint(tmp_path / "progress.ckpt", progress)
+        if progress.meta["steps"] == 3:
+            raise KeyboardInterrupt
 
-    trained(settings, each=save)
-    resumed = trained(settings, resume=load_checkpoint(tmp_path / "progress.ckpt"))
+    with pytest.raises(KeyboardInterrupt):
+        trained(settings, keep=die)
+    start = load_checkpoint(tmp_path / "progress.ckpt")
+    resumed, its_looks = train(CLIPS, settings, Budget(steps=6), seed=1, resume=start)
     assert same(resumed, whole)
     assert resumed.meta == whole.meta
+    assert its_looks == looks
+    assert [look.steps for look in looks] == [1, 2, 3, 4, 5, 6]
     assert not same(trained(settings, steps=3), whole)
 
 
 def test_a_look_at_the_result_on_the_way_changes_nothing():
-    def look(training, _):
+    def look(_, training):
+        training.look()
         training.result()
         training.progress()
 
-    assert same(trained(each=look), trained())
+    assert same(trained(report=look), trained())
+
+
+def test_looks_are_spread_over_a_long_training_and_see_it_get_better():
+    _, looks = train(CLIPS, UNET, Budget(steps=120), seed=1)
+    assert [look.steps for look in looks] == list(range(3, 121, 3))
+    assert looks[-1].psnr_db > looks[0].psnr_db + 5
+    assert looks[-1].loss < looks[0].loss
+
+
+def test_a_training_by_the_clock_ends_by_the_clock(monkeypatch):
+    ticks = iter(range(1000))
+    monkeypatch.setattr("stages.training.future_frame.time.monotonic", lambda: float(next(ticks)))
+    parts = []
+    checkpoint, _ = train(
+        CLIPS, UNET, Budget(seconds=5), seed=1, report=lambda part, training: parts.append((part, training.steps))
+    )
+    assert parts == [(0.2, 1), (0.4, 2), (0.6, 3), (0.8, 4), (1.0, 5)]
+    assert checkpoint.meta["training"]["steps"] == 5
+    begun = Training(CLIPS, UNET, seed=1)
+    begun.spent_s = 3.0
+    rest, _ = train(CLIPS, UNET, Budget(seconds=5), seed=1, resume=begun.progress())
+    assert rest.meta["training"]["steps"] == 2  # the time before counts
+
+
+@pytest.mark.parametrize("given", [{}, {"steps": 3, "seconds": 3.0}, {"seconds": -1.0}])
+def test_a_budget_is_steps_or_seconds(given):
+    with pytest.raises(ValueError, match="either steps or seconds"):
+        Budget(**given)
+
+
+@BOTH
+def test_half_precision_learns_as_well(settings):
+    checkpoint, looks = train(CLIPS, replace(settings, mixed=True), Budget(steps=20), seed=1)
+    assert looks[-1].psnr_db > looks[0].psnr_db + 1
+    assert all(array.dtype in (np.float32, np.int64) for array in checkpoint.arrays.values())
+    assert not same(checkpoint, trained(settings, steps=20))
+
+
+def test_by_default_squares_are_judged_by_place():
+    settings = replace(UNET, score="place", weights=LossWeights(adversarial=0))
+    checkpoint = trained(settings, steps=40)
+    assert checkpoint.meta["score"]["by"] == "place"
+    assert checkpoint.arrays[GROUND].shape == (3, *Squares.of_height(16).grid(16, 24))
+    assert checkpoint.arrays[GROUND][0].sum() > 0
+    pixels = moving(22, 1)
+    pixels[12::2, 4:28, 8:40] = 255 - pixels[12::2, 4:28, 8:40]  # flickers
+    raw = streamed(build_model("future_frame", "ff", checkpoint), pixels, [pixels])
+    assert raw[14:].min() > raw[4:12].max()
+
+
+def test_footage_in_which_nothing_moves_is_refused_by_place_alone():
+    still = [clip(np.repeat(moving(1), 20, 0), str(n)) for n in range(2)]
+    with pytest.raises(OddwatchError, match=r"nothing moves.*--score picture"):
+        trained(replace(UNET, score="place"), clips=still, steps=1)
+    assert trained(clips=still, steps=1).meta["score"] == {"by": "picture", "patch_px": 0}
 
 
 def test_the_seed_decides_and_the_callers_random_state_is_left_alone():
@@ -140,7 +197,7 @@ def test_the_video_discriminator_gets_the_frames_before_and_the_new_one():
 def test_steps_on_one_batch_lower_its_loss():
     generator = make_network(UNET.network)
     optimiser = torch.optim.Adam(generator.parameters(), 5e-3)
-    windows = to_unit(np.stack([CLIPS[0][:5], CLIPS[1][3:8]]))
+    windows = to_unit(np.stack([CLIPS[0].frames[:5], CLIPS[1].frames[3:8]]))
     weights = LossWeights(adversarial=0)
     losses = [train_step(generator, optimiser, [], windows[:, :-1], windows[:, -1], weights).total for _ in range(40)]
     assert losses[-1] < losses[0] / 2
@@ -154,41 +211,53 @@ def test_the_rates_fall_to_a_tenth_near_the_end():
         assert training.critics[0].optimiser.param_groups[0]["lr"] == pytest.approx(rate * 2e-5 / 5e-3)
 
 
-def test_the_reference_is_made_of_scores_of_footage_that_was_held_out():
-    clips = [FORM.frames(moving(12, seed)) for seed in range(9)]
-    checkpoint = trained(clips=clips)
-    stage = build_model("future_frame", "ff", checkpoint)
-    pixels = moving(12, 7)
-    scores = streamed(stage, pixels, [pixels])[4:]
-    np.testing.assert_allclose(checkpoint.meta["reference"], np.quantile(scores, REFERENCE_LEVELS), rtol=1e-5)
-    other = [*clips[:7], 255 - clips[7], clips[8]]
-    assert same(trained(clips=other), checkpoint)  # what is held out teaches nothing
-    assert trained(clips=other).meta["reference"] != checkpoint.meta["reference"]
+@pytest.mark.parametrize("score", ["picture", "place"])
+def test_the_reference_is_made_of_scores_of_footage_that_was_held_out(score):
+    settings = replace(UNET, score=score)
+    clips = [clip(moving(12, seed), f"{seed:02}") for seed in range(5)]
+    checkpoint = trained(settings, clips=clips)
+    other = [*clips[:3], clip(moving(12, 9), "03"), clips[4]]
+    changed = trained(settings, clips=other)  # what is held out teaches nothing
+    assert all(np.array_equal(changed.arrays[k], a) for k, a in checkpoint.arrays.items() if k != GROUND)
+    assert changed.meta["reference"] != checkpoint.meta["reference"]
+    if score == "picture":
+        pixels = moving(12, 3)
+        scores = streamed(build_model("future_frame", "ff", checkpoint), pixels, [pixels])[4:]
+        np.testing.assert_allclose(checkpoint.meta["reference"], np.quantile(scores, REFERENCE_LEVELS), rtol=1e-5)
+
+
+def blank(frames, group):
+    return clip(np.zeros((frames, 4, 4, 3), np.uint8), group)
 
 
 @pytest.mark.parametrize(
     ("lengths", "trained_on", "held"),
     [
-        pytest.param([10] * 9, [10] * 8, [10], id="whole clips"),
-        pytest.param([80, 24], [70, 19], [10, 5], id="the end of each"),
-        pytest.param([80, 7], [70], [10, 5], id="a clip too short to train on"),
+        pytest.param([10] * 5, [10] * 4, [10], id="whole clips"),
+        pytest.param([80, 24], [60, 18], [20, 6], id="the end of each"),
+        pytest.param([80, 7], [60], [20, 5], id="a clip too short to train on"),
     ],
 )
-def test_an_eighth_of_the_footage_is_held_out(lengths, trained_on, held):
-    parts = hold_out([np.zeros((n, 1, 2, 2), np.uint8) for n in lengths], 5)
-    assert [[len(clip) for clip in part] for part in parts] == [trained_on, held]
+def test_a_quarter_of_the_footage_is_held_out(lengths, trained_on, held):
+    parts = hold_out([blank(n, str(i)) for i, n in enumerate(lengths)], 5)
+    assert [[len(c) for c in part] for part in parts] == [trained_on, held]
+
+
+def test_clips_of_one_group_are_on_one_side():
+    clips = [blank(10, group) for group in "abcdabcd"]
+    parts = hold_out(clips, 5)
+    assert [[c.group for c in part] for part in parts] == [list("abcabc"), list("dd")]
 
 
 @pytest.mark.parametrize("lengths", [[], [9], [4, 4]])
 def test_too_little_footage_is_refused(lengths):
-    clips = [np.zeros((n, 1, 16, 24), np.uint8) for n in lengths]
     with pytest.raises(OddwatchError, match=r"too little normal footage.*need clips of 10 frames and more"):
-        Training(clips, UNET, seed=1)
+        Training([blank(n, str(n)) for n in lengths], UNET, seed=1)
 
 
 def test_clips_of_another_size_are_refused():
-    with pytest.raises(ValueError, match=r"uint8 \(T, 1, 16, 24\), got \(20, 1, 16, 16\)"):
-        Training([np.zeros((20, 1, 16, 16), np.uint8)], UNET, seed=1)
+    with pytest.raises(ValueError, match=r"uint8 \(T, 1, 16, 24\), got \(20, 1, 32, 48\)"):
+        Training([clip(moving(20), form=replace(FORM, height=32, width=48))], UNET, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +284,17 @@ def test_a_checkpoint_says_what_it_was_trained_on():
 
 
 def test_the_papers_sizes_are_at_hand():
-    assert paper_settings().form.height == 256
-    assert make_network(paper_settings().network).config.widths == (64, 128, 256, 512)
+    paper = preset("paper")
+    assert (paper.form.height, paper.form.order, paper.score) == (256, "bgr", "picture")
+    assert (paper.weights, paper.rate, paper.critic_rate, paper.batch) == (LossWeights(), 1e-4, 1e-5, 4)
+    assert make_network(paper.network).config.widths == (64, 128, 256, 512)
     with pytest.raises(ValueError, match="multiples of 8, got 100"):
-        replace(paper_settings(), form=replace(paper_settings().form, height=100))
+        replace(paper, form=replace(paper.form, height=100))
+
+
+@pytest.mark.parametrize("size", STEPS)
+def test_a_size_is_there_for_both_networks(size):
+    plain, attending = preset(size), preset(size, "conv_transformer")
+    assert (plain.arch, attending.arch) == ("unet", "conv_transformer")
+    assert plain.form == attending.form
+    assert make_network(attending.network).config.channels == attending.form.channels

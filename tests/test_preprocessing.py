@@ -9,6 +9,7 @@ import pytest
 from dense_makers import checkpoint_of, seed_weights
 from e2e import Ended, film, oddwatch, rows, score_files_in
 from frame_makers import FORM, moving
+from frame_makers import clip as frames_of
 from novelty_makers import clip
 
 from pipeline.config import CameraConfig, Config, DecodeConfig, ModelConfig
@@ -22,7 +23,7 @@ from stages.preprocessing import Preprocessing
 from stages.temporal import build_model
 from stages.temporal.future_frame import UNetConfig
 from stages.temporal.mil import MIL, MILConfig
-from stages.training.future_frame import train
+from stages.training.future_frame import Budget, train
 from stages.training.future_frame_settings import TrainSettings
 
 LEARNED = Preprocessing(height=96, snippet_frames=8, fps=10)
@@ -166,10 +167,10 @@ def test_the_decoders_settings_are_stored_whole() -> None:
 
 
 def test_a_future_frame_predictor_keeps_it_beside_the_form_of_its_frames(tmp_path: Path) -> None:
-    settings = TrainSettings(network=UNetConfig(channels=1, widths=(4, 8, 8)), form=FORM, patch_px=0)
-    clips = [FORM.frames(moving(20, seed)) for seed in range(2)]
+    settings = TrainSettings(network=UNetConfig(channels=1, widths=(4, 8, 8)), form=FORM, score="picture")
+    clips = [frames_of(moving(20, seed)) for seed in range(2)]
     for decode, wanted in ((LEARNED, LEARNED), (None, Preprocessing(height=240, snippet_frames=16, fps=None))):
-        made = train(clips, replace(settings, decode=decode), seed=1, done=lambda n: float(n))
+        made, _ = train(clips, replace(settings, decode=decode), Budget(steps=1), seed=1)
         save_checkpoint(tmp_path / "ff", made)
         assert build_model("future_frame", "ff", load_checkpoint(tmp_path / "ff")).features is None
         assert decoded(spec(ff=tmp_path / "ff")) == wanted

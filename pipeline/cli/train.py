@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
+from pipeline.cli.train_future_frame import future_frame
+from pipeline.cli.train_progress import files, steps
 from pipeline.config import load_config
 from pipeline.errors import UsageError
 
@@ -23,9 +20,8 @@ if TYPE_CHECKING:
     from stages.training.bags import Video
     from stages.training.weak import Recipe
 
-PLAIN_EVERY_S = 10.0
-
 app = typer.Typer(help="Train a temporal model on labelled footage.", no_args_is_help=True)
+app.command("future_frame")(future_frame)
 
 Manifest = Annotated[Path, typer.Option("--manifest", help='JSON lines with "video", "label" and perhaps "group".')]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write; its curves lie beside it.")]
@@ -147,7 +143,7 @@ def _train(
     start = load_progress(snapshot, key) if resume else None
     if start is not None:
         typer.echo(f"going on after iteration {start.iteration} of {recipe.settings.iterations}", err=True)
-    with _steps(recipe.settings.iterations) as report:
+    with steps(recipe.settings.iterations) as report:
         outcome = train_weak(
             videos, recipe, extractor=extractor, preprocessing=preprocessing, device=device,
             start=start, keep=lambda progress: save_progress(snapshot, progress, key), report=report,
@@ -197,48 +193,8 @@ def _videos(
     cache = FeatureCache(cache_folder(os.environ, default_home(os.environ)))
     footage = Footage(extractor=extractor, settings=decode, cache=cache, mirrored=mirror)
     videos = []
-    with _files([source.redacted for source in sources]) as show:
+    with files([source.redacted for source in sources]) as show:
         for entry, source in zip(entries, sources, strict=True):
             videos.append(footage.video(entry, source))
             show(len(videos))
     return videos, extractor.id, Preprocessing.of(decode).meta(), device
-
-
-@contextmanager
-def _files(names: list[str]) -> Iterator[Callable[[int], None]]:
-    """Progress of feature extraction in files: a bar at a terminal, a line now and then elsewhere."""
-    with _bar("features", len(names)) as show:
-        yield lambda done: show(done, f"{done} of {len(names)} files")
-
-
-@contextmanager
-def _steps(iterations: int) -> Iterator[Callable[[int, float, float | None], None]]:
-    """Progress of training."""
-    with _bar("training", iterations) as show:
-        validated = ""
-
-        def report(iteration: int, loss: float, roc_auc: float | None) -> None:
-            nonlocal validated
-            validated = validated if roc_auc is None else f", held-out ROC-AUC {roc_auc:.3f}"
-            show(iteration, f"iteration {iteration} of {iterations}, loss {loss:.4f}{validated}")
-
-        yield report
-
-
-@contextmanager
-def _bar(doing: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    console, terminal = Console(stderr=True, highlight=False), sys.stderr.isatty()
-    next_plain_s = time.monotonic() + PLAIN_EVERY_S
-    text, left = TextColumn("{task.fields[text]}"), TimeRemainingColumn()
-    columns = (TextColumn(doing), BarColumn(), text, TextColumn("ETA"), left)
-    with Bar(*columns, console=console, transient=True, disable=not terminal) as bar:
-        task = bar.add_task(doing, total=total, text="")
-
-        def show(done: int, text: str) -> None:
-            nonlocal next_plain_s
-            bar.update(task, completed=done, text=text)
-            if not terminal and (done == total or time.monotonic() >= next_plain_s):
-                next_plain_s = time.monotonic() + PLAIN_EVERY_S
-                console.print(f"{doing}: {text}", markup=False, soft_wrap=True)
-
-        yield show

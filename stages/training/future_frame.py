@@ -5,8 +5,9 @@ Resumable at any step; on a CPU with a fixed number of threads the same seed giv
 
 from __future__ import annotations
 
-import hashlib
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -16,102 +17,68 @@ from torch import Tensor, nn
 from pipeline.errors import CheckpointError, OddwatchError
 from pipeline.messages import REFERENCE_LEVELS
 from stages.checkpoint import Checkpoint
-from stages.temporal.conv_transformer import ConvTransformer, ConvTransformerConfig, VideoDiscriminator
 from stages.temporal.frame_format import to_unit
-from stages.temporal.future_frame import (
-    LossWeights,
-    PatchDiscriminator,
-    UNet,
-    UNetConfig,
-    adversarial_loss,
-    discriminator_loss,
-    displacement,
-    generator_loss,
-)
-from stages.temporal.future_frame_stream import future_frame_checkpoint, make_predictor
+from stages.temporal.future_frame import psnr
+from stages.temporal.future_frame_judge import Judge, PictureJudge, PlaceJudge, ground_of
+from stages.temporal.future_frame_stream import future_frame_checkpoint, make_predictor, scored
+from stages.training.future_frame_footage import Clip, fingerprint, hold_out
 from stages.training.future_frame_settings import TrainSettings, describe
+from stages.training.future_frame_step import (
+    StepLosses,
+    make_critics,
+    make_network,
+    set_rate,
+    train_step,
+)
 
 PROGRESS = "future_frame_progress"
 """Kind of the checkpoint that a training is resumed from."""
-HELD_OUT = 8
-"""One clip of so many is not trained on and gives the reference; of fewer clips, the end of each."""
+LOOK_FRAMES = 48
+"""Held-out frames that a look on the way is made of."""
+GROUND_FRAMES = 20_000
+"""Frames that what is normal where is learned from, at most."""
+LOOKS = 40
 
 
-class Critic(NamedTuple):
-    """A discriminator and its optimiser."""
+class Look(NamedTuple):
+    """A look on the way."""
 
-    net: nn.Module
-    optimiser: torch.optim.Adam
-    sees_past: bool
-    """It judges the frames before together with the new one."""
-
-    def judge(self, past: Tensor, frame: Tensor) -> Tensor:
-        """Past (B, t_in, C, H, W), frame (B, C, H, W) -> patches in [0, 1]."""
-        if self.sees_past:
-            return self.net(torch.cat([past, frame[:, None]], 1).transpose(1, 2))
-        return self.net(frame)
+    steps: int
+    loss: float
+    """Mean of the total since the last look."""
+    psnr_db: float
+    """Mean of some held-out frames, whole pictures."""
 
 
-class StepLosses(NamedTuple):
-    """One step's losses, not weighted; the adversarial ones are sums over the discriminators."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """When a training is over: after so many steps, or so much time, whichever is given."""
 
-    total: float
-    intensity: float
-    gradient: float
-    flow: float
-    adversarial: float
-    discriminator: float
+    steps: int | None = None
+    seconds: float | None = None
 
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.seconds is None) or (self.steps or self.seconds or 0) <= 0:
+            raise ValueError(f"give a positive number of either steps or seconds, got {self}")
 
-def train_step(
-    generator: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    critics: Sequence[Critic],
-    past: Tensor,
-    real: Tensor,
-    weights: LossWeights,
-) -> StepLosses:
-    """The discriminators' step, then the generator's. Past (B, t_in, C, H, W), real (B, C, H, W), all in [-1, 1]."""
-    predicted = generator(past.flatten(1, 2))
-    judged_wrong = 0.0
-    for critic in critics:
-        loss = discriminator_loss(critic.judge(past, real), critic.judge(past, predicted.detach()))
-        critic.optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        critic.optimiser.step()
-        judged_wrong += loss.item()
-    for critic in critics:
-        critic.net.requires_grad_(False)
-    judged = [critic.judge(past, predicted) for critic in critics] or [real.new_ones(1)]
-    moved = displacement(predicted, real)
-    terms = generator_loss(predicted, real, (moved, torch.zeros_like(moved)), judged[0], weights)
-    others = sum((adversarial_loss(j) for j in judged[1:]), start=real.new_zeros(()))
-    total = terms.total + weights.adversarial * others
-    optimiser.zero_grad()
-    torch.autograd.backward(total)
-    optimiser.step()
-    for critic in critics:
-        critic.net.requires_grad_(True)
-    return StepLosses(
-        total.item(),
-        terms.intensity.item(),
-        terms.gradient.item(),
-        terms.flow.item(),
-        (terms.adversarial + others).item(),
-        judged_wrong,
-    )
+    def part(self, steps: int, spent_s: float) -> float:
+        """How much of it is used up; 1 is all."""
+        return steps / self.steps if self.steps is not None else spent_s / (self.seconds or 1)
 
 
 class Training:
     """A training under way; `step` is its single turn."""
 
-    def __init__(self, clips: Sequence[np.ndarray], settings: TrainSettings, seed: int, device: str = "cpu") -> None:
-        """Clips: uint8 (T, C, height, width) in the settings' format. Raises OddwatchError for too little footage."""
+    def __init__(self, clips: Sequence[Clip], settings: TrainSettings, seed: int, device: str = "cpu") -> None:
+        """Clips in the settings' format. Raises OddwatchError for too little footage."""
         expected = (settings.form.channels, settings.form.height, settings.form.width)
         for clip in clips:
-            if clip.dtype != np.uint8 or clip.shape[1:] != expected:
-                raise ValueError(f"clips must be uint8 (T, {', '.join(map(str, expected))}), got {clip.shape}")
+            if clip.frames.dtype != np.uint8 or clip.frames.shape[1:] != expected:
+                raise ValueError(f"clips must be uint8 (T, {', '.join(map(str, expected))}), got {clip.frames.shape}")
         self.settings, self.seed, self.steps = settings, seed, 0
+        self.spent_s = 0.0
+        self.looks: list[Look] = []
+        self._losses: list[float] = []
         self._device = device
         self._clips, self._held_out = hold_out(clips, settings.network.t_in + 1)
         self._data = fingerprint(clips)
@@ -131,36 +98,78 @@ class Training:
         windows = self._batch().to(self._device)  # (B, t_in + 1, C, H, W)
         self.generator.train()
         self.steps += 1
-        return train_step(
-            self.generator, self.optimiser, self.critics, windows[:, :-1], windows[:, -1], settings.weights
-        )
+        losses = train_step(
+            self.generator, self.optimiser, self.critics, windows[:, :-1], windows[:, -1], settings.weights,
+            mixed=settings.mixed,
+        )  # fmt: skip
+        self._losses.append(losses.total)
+        return losses
 
     def _batch(self) -> Tensor:
         """Clips in turn as published, so short ones come as often as long ones; a random place in each."""
         rng, length = np.random.default_rng([self.seed, self.steps]), self.settings.network.t_in + 1
         windows = []
         for i in range(self.steps * self.settings.batch, (self.steps + 1) * self.settings.batch):
-            clip = self._clips[i % len(self._clips)]
-            start = rng.integers(len(clip) - length + 1)
-            windows.append(clip[start : start + length])
+            frames = self._clips[i % len(self._clips)].frames
+            start = rng.integers(len(frames) - length + 1)
+            windows.append(frames[start : start + length])
         return to_unit(np.stack(windows))
 
+    @torch.inference_mode()
+    def look(self) -> Look:
+        """How well held-out frames are predicted now; kept in `looks`."""
+        t_in = self.settings.network.t_in
+        at = [(clip, t) for clip in self._held_out for t in range(t_in, len(clip))]
+        self.generator.eval()
+        found = []
+        for clip, t in at[:: -(-len(at) // LOOK_FRAMES)]:
+            window = to_unit(clip.frames[t - t_in : t + 1]).to(self._device)
+            found.append(float(psnr(self.generator(window[None, :-1].flatten(1, 2)), window[-1:])))
+        self.looks.append(Look(self.steps, float(np.mean(self._losses or [np.nan])), float(np.mean(found))))
+        self._losses = []
+        return self.looks[-1]
+
     def result(self) -> Checkpoint:
-        """The predictor as it is now, with the quantiles of its scores on the footage held out."""
+        """The predictor as it is now, with the quantiles of its scores on the footage held out.
+
+        Raises OddwatchError when there is no motion to learn from.
+        """
         settings = self.settings
-        predictor = make_predictor(self.generator, settings.patch_px, self._device)
-        scores = np.concatenate([-predictor.advance(clip, {})[0] for clip in self._held_out])
+        judge, normal = self._judges()
+        predictor = make_predictor(self.generator, normal, self._device)
+        scores = np.concatenate([scored(predictor, normal, c.frames, c.times_s, {})[0] for c in self._held_out])
         reference = np.quantile(scores[~np.isnan(scores)], REFERENCE_LEVELS)
         training = {
             "seed": self.seed,
             "steps": self.steps,
             "data": self._data,
+            "clips": [len(self._clips), len(self._held_out)],
             "settings": describe(settings),
         }
         return future_frame_checkpoint(
-            self.generator, settings.form, reference=reference, training=training,
-            patch_px=settings.patch_px, decode=settings.decode,
-        )  # fmt: skip
+            self.generator, settings.form, reference=reference, training=training, judge=judge, decode=settings.decode
+        )
+
+    def _judges(self) -> tuple[Judge, Judge]:
+        """The final judge, and one for the held-out footage, which knows nothing of it."""
+        settings = self.settings
+        if settings.score != "place":
+            judge = PictureJudge(patch_px=settings.squares.window_px if settings.score == "square" else 0)
+            return judge, judge
+        squares = settings.squares
+        rows_columns = squares.grid(settings.form.height, settings.form.width)
+        predictor = make_predictor(self.generator, PlaceJudge(squares, np.zeros((3, *rows_columns))), self._device)
+        most = GROUND_FRAMES // (len(self._clips) + len(self._held_out)) + settings.network.t_in + 1
+        trained, held = (
+            ground_of([predictor.advance(clip.frames[:most], {})[0] for clip in clips])
+            for clips in (self._clips, self._held_out)
+        )
+        if not trained[0].any():
+            raise OddwatchError(
+                "nothing moves in the normal footage, so that nobody knows what is normal where: give footage with "
+                "ordinary motion, or --score picture"
+            )
+        return PlaceJudge(squares, trained + held), PlaceJudge(squares, trained)
 
     def progress(self) -> Checkpoint:
         """Everything needed to go on later."""
@@ -171,21 +180,30 @@ class Training:
             else:
                 for i, moments in part.state_dict()["state"].items():
                     arrays |= {f"{name}/{i}/{key}": to_numpy(value) for key, value in moments.items()}
-        meta = {"seed": self.seed, "steps": self.steps, "data": self._data, "settings": describe(self.settings)}
+        meta = self._identity() | {
+            "steps": self.steps,
+            "spent_s": self.spent_s,
+            "looks": self.looks,
+            "losses": self._losses,
+        }
         return Checkpoint(kind=PROGRESS, meta=meta, arrays=arrays)
+
+    def _identity(self) -> dict:
+        return {"seed": self.seed, "data": self._data, "settings": describe(self.settings)}
 
     def resume(self, progress: Checkpoint) -> None:
         """Go on from there. Raises CheckpointError when it was another training."""
         meta = progress.meta
         if progress.kind != PROGRESS:
             raise CheckpointError(f"cannot resume from a {progress.kind!r} checkpoint; it is finished: start anew")
-        for what, mine in (("seed", self.seed), ("data", self._data), ("settings", describe(self.settings))):
+        for what, mine in self._identity().items():
             if meta[what] != mine:
                 raise CheckpointError(
                     f"cannot resume: the saved training had other {what}; use the same again, or start anew "
                     "with another --out"
                 )
-        self.steps = meta["steps"]
+        self.steps, self.spent_s = meta["steps"], meta["spent_s"]
+        self.looks, self._losses = [Look(*look) for look in meta["looks"]], list(meta["losses"])
         for name, part in self._parts().items():
             mine = {
                 k.removeprefix(f"{name}/"): torch.from_numpy(a.copy())
@@ -209,83 +227,34 @@ class Training:
 
 
 def train(
-    clips: Sequence[np.ndarray],
+    clips: Sequence[Clip],
     settings: TrainSettings,
+    budget: Budget,
     *,
     seed: int,
-    done: Callable[[int], float],
     resume: Checkpoint | None = None,
-    each: Callable[[Training, StepLosses], None] | None = None,
+    keep: Callable[[Checkpoint], None] = lambda _: None,
+    report: Callable[[float, Training], None] = lambda *_: None,
     device: str = "cpu",
-) -> Checkpoint:
-    """Train to the end: a `future_frame` checkpoint.
+) -> tuple[Checkpoint, list[Look]]:
+    """Train to the end of the budget: a `future_frame` checkpoint, and the looks taken on the way.
 
-    `done` says, after so many steps, which part of the training is over (`lambda n: n / 20_000`, or by the clock);
-    it ends at 1. `each` is called after every step, for display and to save `training.progress()` for `resume`.
-    Raises OddwatchError for too little footage, CheckpointError for another training's `resume`.
+    `keep` is given, at every look, what a later call needs as `resume`; `report` is told after every step which part
+    is done. Raises OddwatchError for too little footage, CheckpointError for another training's `resume`.
     """
     training = Training(clips, settings, seed, device)
     if resume is not None:
         training.resume(resume)
-    while (part := done(training.steps)) < 1:
-        losses = training.step(part)
-        if each is not None:
-            each(training, losses)
-    return training.result()
-
-
-def hold_out(clips: Sequence[np.ndarray], least: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Clips to train on, and footage that is only scored. `least`: frames below which a piece is of no use.
-
-    Raises OddwatchError when nothing is left to train on or to score.
-    """
-    if len(clips) >= HELD_OUT:
-        trained = [clip for i, clip in enumerate(clips) if i % HELD_OUT != HELD_OUT - 1]
-        held = list(clips[HELD_OUT - 1 :: HELD_OUT])
-    else:
-        cuts = [len(clip) - max(least, len(clip) // HELD_OUT) for clip in clips]
-        trained = [clip[: max(cut, 0)] for clip, cut in zip(clips, cuts, strict=True)]
-        held = [clip[max(cut, 0) :] for clip, cut in zip(clips, cuts, strict=True)]
-    trained, held = ([clip for clip in part if len(clip) >= least] for part in (trained, held))
-    if not trained or not held:
-        raise OddwatchError(
-            f"too little normal footage to learn from: {sum(map(len, clips))} frames in {len(clips)} clips, need "
-            f"clips of {2 * least} frames and more; give more or longer files"
-        )
-    return trained, held
-
-
-def make_network(config: UNetConfig | ConvTransformerConfig) -> UNet | ConvTransformer:
-    """A new generator."""
-    return UNet(config) if isinstance(config, UNetConfig) else ConvTransformer(config)
-
-
-def make_critics(settings: TrainSettings, device: str = "cpu") -> list[Critic]:
-    """The discriminators that the network is trained against."""
-    if not settings.weights.adversarial:
-        return []
-    nets: list[tuple[nn.Module, bool]] = [
-        (PatchDiscriminator(settings.network.channels, settings.critic_widths), False)
-    ]
-    if isinstance(settings.network, ConvTransformerConfig):
-        nets.append((VideoDiscriminator(settings.network.channels, settings.critic_widths[:3]), True))
-    return [
-        Critic(net.to(device), torch.optim.Adam(net.parameters(), settings.critic_rate), past) for net, past in nets
-    ]
-
-
-def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-
-
-def fingerprint(clips: Sequence[np.ndarray]) -> str:
-    """SHA-256 of the frames."""
-    digest = hashlib.sha256()
-    for clip in clips:
-        digest.update(clip.tobytes())
-        digest.update(str(clip.shape).encode())
-    return digest.hexdigest()
+    began_s, before_s = time.monotonic(), training.spent_s
+    while (part := budget.part(training.steps, training.spent_s)) < 1:
+        training.step(part)
+        training.spent_s = before_s + time.monotonic() - began_s
+        now = budget.part(training.steps, training.spent_s)
+        if int(now * LOOKS) > int(part * LOOKS):
+            training.look()
+            keep(training.progress())
+        report(min(now, 1.0), training)
+    return training.result(), training.looks
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
