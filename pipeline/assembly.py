@@ -59,6 +59,11 @@ def _model(spec: CameraSpec, name: str, device: str):  # type: ignore[no-untyped
         raise CheckpointError(f"{model.checkpoint}: {error}") from error
 
 
+def may_use_gpu(device: str) -> bool:
+    """Whether a GPU is likely to be used; without asking it."""
+    return device.startswith("cuda") or (device == "auto" and any(path.exists() for path in GPU_DRIVERS))
+
+
 def resolve_device(wanted: str) -> str:
     """`auto` -> `cuda` where torch can use a GPU, else `cpu`."""
     if wanted != "auto":

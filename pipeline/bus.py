@@ -13,14 +13,12 @@ import redis
 from pipeline.codec import encode
 from pipeline.connection import connect as connect
 from pipeline.connection import hide_password as hide_password
-from pipeline.errors import LeaseLost
 from pipeline.keys import Keys
 from pipeline.messages import Message
+from pipeline.settlement import Left, Look, settle, trim
 
 OUTAGE = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.RedisClusterException, OSError)
 """Redis is away: what was in flight may or may not have been done."""
-ALREADY_DONE = ("equal or smaller", "BUSYGROUP")
-"""How Redis refuses an entry and a group that it has."""
 BLOCK_GRAIN_S = 0.1
 """An idle Redis notices only ten times a second that a reader has waited long enough."""
 LOOK_S = 0.01
@@ -55,6 +53,14 @@ class Bound:
     entries: int
     drop_oldest: bool
     """True (live): the oldest goes. False (archive): the writer waits until readers have acknowledged."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """A message as the fields of its entry: one whose pixels lie elsewhere."""
+
+    id: str
+    fields: Mapping[str, bytes | str]
 
 
 class Bus:
@@ -160,71 +166,34 @@ class Bus:
         self,
         lease: tuple[str, str],
         *,
-        outputs: Iterable[tuple[str, Message, Bound]] = (),
+        outputs: Iterable[tuple[str, Message | Encoded, Bound]] = (),
         acks: Iterable[tuple[str, str, str]] = (),
         also: Callable[[Any], None] | None = None,
-        watch_length_of: str | None = None,
-    ) -> int:
-        """Publish outputs, acknowledge inputs and save state in one MULTI, if the lease is still ours.
+        look: Look | None = None,
+    ) -> Left:
+        """Publish outputs, acknowledge inputs and save state in one step, if the lease is still ours.
 
         `lease` is (key, token), `acks` are (stream, group, id), `also` queues further commands on keys of the same
-        camera. Returns the length of `watch_length_of` afterwards (0 if not asked). Repeating it is harmless: Redis
-        rejects an id it already has. Raises LeaseLost, redis.OutOfMemoryError (nothing was done) or a connection
-        error (it may or may not have been done).
+        camera. Returns what `look` asks for, as it is afterwards. Repeating it is harmless: Redis rejects an id it
+        already has. Raises LeaseLost, redis.OutOfMemoryError (nothing was done) or a connection error (it may or may
+        not have been done).
         """
-        outputs, acks = list(outputs), list(acks)
 
         def queue(pipe: Any) -> None:
             for stream, message, bound in outputs:
                 limit = {"maxlen": bound.entries, "approximate": False} if bound.drop_oldest else {}
-                pipe.xadd(stream, encode(message), id=message.id, **limit)
+                entry = message if isinstance(message, Encoded) else Encoded(message.id, encode(message))
+                pipe.xadd(stream, entry.fields, id=entry.id, **limit)
             for stream, group, entry_id in acks:
                 pipe.xack(stream, group, entry_id)
             if also is not None:
                 also(pipe)
-            if watch_length_of is not None:
-                pipe.xlen(watch_length_of)
 
-        replies = None
-        while replies is None:
-            replies = self._if_ours(lease, queue)
-        for reply in replies:
-            if isinstance(reply, redis.ResponseError) and not any(text in str(reply) for text in ALREADY_DONE):
-                raise reply
-        return int(replies[-1]) if watch_length_of is not None else 0
-
-    def _if_ours(self, lease: tuple[str, str], queue: Callable[[Any], None]) -> list[Any] | None:
-        """The replies of one MULTI; None if the lease was touched meanwhile (renewed, or lost: look again)."""
-        key, token = lease
-        with self.client.pipeline(transaction=True) as pipe:
-            pipe.watch(key)
-            holder = pipe.get(key)
-            if holder is None or holder.decode() != token:
-                raise LeaseLost(f"{key} is now held by {'nobody' if holder is None else holder.decode()}")
-            pipe.multi()
-            queue(pipe)
-            try:
-                return pipe.execute(raise_on_error=False)
-            except redis.WatchError:
-                return None
-            except redis.exceptions.ExecAbortError as error:
-                # Memory ran out between the last command and EXEC.
-                if "OOM" in str(error):
-                    raise redis.OutOfMemoryError(str(error)) from error
-                raise
+        return settle(self.client, lease, queue, look)
 
     def trim_acknowledged(self, stream: str) -> int:
         """Delete what every group of the stream has acknowledged; returns the entries left."""
-        floor: Id | None = None
-        for group in self.client.xinfo_groups(stream):
-            # Asked for after the group's last id: what is not pending by now and was delivered by then is settled.
-            oldest = self.client.xpending(stream, group["name"])["min"] if group["pending"] else None
-            ms, seq = parse_id(group["last-delivered-id"])
-            needed = (ms, seq + 1) if oldest is None else parse_id(oldest)
-            floor = needed if floor is None else min(floor, needed)
-        if floor is not None:
-            self.client.xtrim(stream, minid=f"{floor[0]}-{floor[1]}", approximate=False)
-        return int(self.client.xlen(stream))
+        return trim(self.client, stream).entries
 
     def make_room(self, stream: str, drop_unread: bool) -> bool:
         """Give memory back: what everybody has acknowledged; if there is none and it is allowed, the older half.

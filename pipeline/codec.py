@@ -13,14 +13,23 @@ from pipeline.messages import SCHEMA, End, Features, Fused, Gap, Message, Prior,
 
 KINDS: dict[str, type] = {c.__name__.lower(): c for c in (Snippet, Features, Scores, Fused, Gap, End)}
 State = dict[str, np.ndarray]
+NOTHING: Mapping[str, str] = {}
 DTYPE = re.compile(r"(bool|u?int(8|16|32|64)|float(16|32|64))\Z")
 
 
-def encode(message: Message) -> dict[str, bytes | str]:
-    """Stream fields of a message. An array `a` becomes `a` (raw bytes) and `a:array` (`float32 16,240,320`)."""
+def encode(message: Message, shared: Mapping[str, str] = NOTHING) -> dict[str, bytes | str]:
+    """Stream fields of a message. An array `a` becomes `a` (raw bytes) and `a:array` (`float32 16,240,320`).
+
+    An array that lies elsewhere is named in `shared` with where: instead of `a` there is `a:shared`.
+    """
     out: dict[str, bytes | str] = {"schema": str(SCHEMA), "kind": type(message).__name__.lower()}
     for f in fields(message):
-        _put(out, f.name, getattr(message, f.name))
+        value = getattr(message, f.name)
+        if f.name in shared:
+            out[f"{f.name}:array"] = f"{value.dtype.name} {','.join(map(str, value.shape))}"
+            out[f"{f.name}:shared"] = shared[f.name]
+        else:
+            _put(out, f.name, value)
     return out
 
 

@@ -81,10 +81,19 @@ class WorkersConfig(Section):
     """Alerting workers on this host."""
     decode_files: int | None = Field(default=None, ge=1)
     """Files decoded at once on this host; default one per core."""
+    batch: int = Field(default=16, ge=1, le=1024)
+    """Snippets given to a model at once, at most; they come from as many cameras."""
+    batch_wait_ms: float | None = Field(default=None, ge=0, le=1000)
+    """Milliseconds the first of a batch waits for more; default 0 on a CPU, 10 on a GPU."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """One of auto, cpu, cuda or cuda:N, for features and temporal models."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """In which feature networks compute: fp32, or bf16 or fp16, faster on a GPU."""
+    """In which feature networks compute: fp32; bf16 and fp16 are faster, fp16 on GPUs only."""
+
+
+class FramesConfig(Section):
+    transport: Literal["auto", "shared", "inline"] = "auto"
+    """How pixels get to their readers: shared (memory of one host), inline (in Redis), or auto."""
 
 
 class RuntimeConfig(Section):
@@ -114,6 +123,7 @@ class Config(Section):
     alerts: AlertSettings = AlertSettings()
     cameras: dict[str, CameraConfig] = {}
     workers: WorkersConfig = WorkersConfig()
+    frames: FramesConfig = FramesConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     output: OutputConfig = OutputConfig()
 

@@ -9,15 +9,20 @@ from typing import Any
 
 import redis
 
-from pipeline.bus import OUTAGE, Bus
-from pipeline.codec import as_array, encode_state
+from pipeline.bus import OUTAGE, Bus, Encoded
+from pipeline.codec import as_array, encode, encode_state
 from pipeline.errors import LeaseLost
-from pipeline.messages import Message
+from pipeline.frames import FrameWriter
+from pipeline.messages import Message, Snippet
+from pipeline.settlement import Left, Look, trim
 from pipeline.spec import CameraSpec
 
 log = logging.getLogger(__name__)
 
-FULL_POLL_S = 0.01
+FULL_POLL_S = 0.004
+"""How soon a full stream is looked at again at first, times its entries at last: the more there are, the longer its
+readers have work."""
+MAX_POLL_S = 0.05
 CALM_AFTER = 60
 """Messages without trouble after which the same trouble is said again."""
 Beat = Callable[[], None]
@@ -27,8 +32,12 @@ Beat = Callable[[], None]
 class Feed:
     """Publishes to `snippets` under the decode lease; survives outages of Redis by repeating the same message."""
 
-    def __init__(self, bus: Bus, spec: CameraSpec, token: str, beat: Beat) -> None:
+    def __init__(
+        self, bus: Bus, spec: CameraSpec, token: str, beat: Beat, frames: FrameWriter | None = None
+    ) -> None:  # fmt: skip
+        """`frames`: shared memory for the pixels; without it they travel with the messages."""
         keys = bus.keys
+        self._frames = frames
         self.bus = bus
         self.spec = spec
         self.beat = beat
@@ -54,14 +63,14 @@ class Feed:
             if health:
                 pipe.hset(self._health, mapping=health)
 
+        entry = self._encoded(message, bound.entries)
+        look = Look(self.stream, trim=True, oldest=self._frames is not None and self._frames.in_use)
         wait_s = 0.05
         while True:
             self.beat()
             try:
-                length = self.bus.settle(
-                    self._lease, outputs=[(self.stream, message, bound)], also=also, watch_length_of=self.stream
-                )
-                self._free = bound.entries - length
+                left = self.bus.settle(self._lease, outputs=[(self.stream, entry, bound)], also=also, look=look)
+                self._after(left, bound.entries)
                 self._calm += 1
                 break
             except redis.OutOfMemoryError as error:
@@ -72,8 +81,18 @@ class Feed:
                 self._say(error)
             time.sleep(wait_s)
             wait_s = min(2.0, wait_s * 2)
-        if self.spec.live:  # what is read already would only take memory from others
-            self._make_room(drop_unread=False)
+
+    def _encoded(self, message: Message, entries: int) -> Encoded:
+        """With its pixels, or with where they lie: written once, however often the message has to be sent."""
+        where = None
+        if self._frames is not None and isinstance(message, Snippet):
+            where = self._frames.write(message, entries)
+        return Encoded(message.id, encode(message, {} if where is None else {"pixels": where}))
+
+    def _after(self, left: Left, entries: int) -> None:
+        self._free = entries - left.entries
+        if self._frames is not None:
+            self._frames.release(left.oldest, left.entries == 0)
 
     def _make_room(self, drop_unread: bool) -> bool:
         try:
@@ -106,10 +125,12 @@ class Feed:
             log.warning("%s: Redis cannot take the next snippet (%s); waiting", self.spec.camera, error)
 
     def _wait_for_room(self, entries: int) -> None:
+        wait_s = FULL_POLL_S
         while not self.spec.live and self._free <= 0:
             self.beat()
             try:
-                self._free = entries - self.bus.trim_acknowledged(self.stream)
+                oldest = self._frames is not None and self._frames.in_use
+                self._after(trim(self.bus.client, self.stream, oldest=oldest), entries)
             except (redis.RedisError, *OUTAGE) as error:
                 if "no such key" in str(error):
                     return
@@ -117,4 +138,5 @@ class Feed:
                 time.sleep(0.5)
                 continue
             if self._free <= 0:
-                time.sleep(FULL_POLL_S)
+                time.sleep(wait_s)
+                wait_s = min(FULL_POLL_S * entries, MAX_POLL_S, wait_s * 2)

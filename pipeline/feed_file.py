@@ -12,13 +12,16 @@ from pipeline.bus import Bus
 from pipeline.codec import State, decode_state, number
 from pipeline.errors import SourceError
 from pipeline.feed import Beat, Feed
+from pipeline.frames import FrameWriter
 from pipeline.messages import End
 from pipeline.spec import CameraSpec
 
 log = logging.getLogger(__name__)
 
 
-def feed_file(bus: Bus, spec: CameraSpec, token: str, beat: Beat) -> None:
+def feed_file(
+    bus: Bus, spec: CameraSpec, token: str, beat: Beat, frames: FrameWriter | None = None
+) -> None:  # fmt: skip
     """Publish the file as run `spec.run_ms` to its end; continues behind what an earlier process published.
 
     A file that cannot be read ends with `error: ...`. One that killed its decoder `max_deliveries` times (see
@@ -28,7 +31,7 @@ def feed_file(bus: Bus, spec: CameraSpec, token: str, beat: Beat) -> None:
     from stages.probe import frames_promised
     from stages.sources import Source
 
-    feed = Feed(bus, spec, token, beat)
+    feed = Feed(bus, spec, token, beat, frames)
     done_seq, state = _reached(feed)
     deaths = _deaths(state, done_seq)
     next_frame = number(state, "next_frame", 0) if done_seq >= 0 else 0

@@ -18,6 +18,7 @@ from pipeline.bus import OUTAGE, Bus
 from pipeline.codec import decode_state, number
 from pipeline.errors import SourceError
 from pipeline.feed import Beat, Feed
+from pipeline.frames import FrameWriter
 from pipeline.messages import Message, Prior
 from pipeline.spec import CameraSpec
 
@@ -72,14 +73,16 @@ class Outbox:
                 return
 
 
-def feed_live(bus: Bus, spec: CameraSpec, token: str, beat: Beat, uri: str) -> None:
+def feed_live(
+    bus: Bus, spec: CameraSpec, token: str, beat: Beat, uri: str, frames: FrameWriter | None = None
+) -> None:  # fmt: skip
     """Watch a camera until SIGTERM, reconnecting with back-off; each connection is a new run.
 
     Raises LeaseLost when another decoder has taken it over.
     """
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    feed = Feed(bus, spec, token, beat)
+    feed = Feed(bus, spec, token, beat, frames)
     saved = decode_state(bus.client.hgetall(feed.state_key))
     last = None
     if number(saved, "run_ms") >= 0:

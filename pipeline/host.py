@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,8 +16,12 @@ from pipeline.bus import Bus, connect
 from pipeline.errors import BusError, OddwatchError
 from pipeline.keys import Keys
 from pipeline.lease import Leases
+from pipeline.shared_memory import host_id
 
 log = logging.getLogger(__name__)
+
+GPU_WAIT_S = 0.01
+"""How long a batch for a GPU is gathered, unless the configuration says."""
 
 
 class Host(BaseModel):
@@ -33,6 +37,12 @@ class Host(BaseModel):
     """Files decoded at once by one decode worker."""
     config_path: Path | None = None
     """Where a decode worker finds the addresses of live cameras, with their logins."""
+    frames: Literal["auto", "shared", "inline"] = "auto"
+    """How a decode worker hands pixels on."""
+    batch: int = 16
+    """Messages given to a stage at once, at most."""
+    batch_wait_ms: float | None = None
+    """How long the first message of a batch waits for more; None: 0 on a CPU, 10 on a GPU."""
     log_level: str = "info"
 
 
@@ -76,7 +86,9 @@ def run_worker(host: Host, stage: str, name: str, token: str) -> int:
         bus = _connect_patiently(host, lambda: stop_asked)
         if bus is None:
             return 0
-        leases = Leases(bus.client, bus.keys, name=name, stage=stage, token=token, lease_s=host.lease_s)
+        leases = Leases(
+            bus.client, bus.keys, name=name, stage=stage, token=token, lease_s=host.lease_s, frames=host_id()
+        )
         worker = _role(host, stage, bus, leases)
         if not stop_asked:
             worker.run()
@@ -92,9 +104,21 @@ def _role(host: Host, stage: str, bus: Bus, leases: Leases) -> Role:
 
         return DecodeWorker(bus, leases, host)
     from pipeline.assembly import work_builder
+    from pipeline.frames_sweep import Sweeper
     from pipeline.worker import Worker
 
-    return Worker(bus, leases, work_builder(host.device, bus.is_cluster, host.precision))
+    return Worker(
+        bus, leases, work_builder(host.device, bus.is_cluster, host.precision), batch=host.batch,
+        batch_wait_s=_batch_wait_s(host, stage), sweeper=Sweeper(bus, host.url),
+    )  # fmt: skip
+
+
+def _batch_wait_s(host: Host, stage: str) -> float:
+    if host.batch_wait_ms is not None:
+        return host.batch_wait_ms / 1000
+    from pipeline.assembly import may_use_gpu
+
+    return GPU_WAIT_S if stage != "alerting" and may_use_gpu(host.device) else 0.0
 
 
 def _connect_patiently(host: Host, stopped: Callable[[], bool]) -> Bus | None:

@@ -20,17 +20,21 @@ from pipeline.codec import decode_state, number
 from pipeline.config import load_config
 from pipeline.errors import LeaseLost, OddwatchError
 from pipeline.feed_file import count_death
+from pipeline.frames_sweep import Sweeper
 from pipeline.holdings import Holdings, Key
 from pipeline.host import Host, set_title
 from pipeline.keys import Keys
 from pipeline.lease import Leases
 from pipeline.server import die_with_parent
 from pipeline.spec import CameraSpec
+from pipeline.transport import Transport
 from pipeline.watch import Announcer, live_specs, origin_of
 
 log = logging.getLogger(__name__)
 
 ANNOUNCE_EVERY_S = 5.0
+SWEEP_EVERY_S = 2.0
+"""How often shared memory is rid of what dead decoders left."""
 HANG_MARGIN_S = 15.0
 """Beyond the camera's own time-outs: a decoder this silent hangs where no time-out reaches."""
 BLAMELESS = (signal.SIGTERM, os.EX_TEMPFAIL << 8)
@@ -38,17 +42,27 @@ BLAMELESS = (signal.SIGTERM, os.EX_TEMPFAIL << 8)
 
 
 class Pulse:
-    """A time shared between a decoder and its parent, in memory that both map."""
+    """What a decoder and its parent tell each other, in memory that both map."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, 8)
+        self._memory = mmap.mmap(-1, 9)
         self.beat()
 
     def beat(self) -> None:
-        self._memory[:] = struct.pack("d", time.monotonic())
+        """The decoder lives."""
+        self._memory[:8] = struct.pack("d", time.monotonic())
 
     def age_s(self) -> float:
-        return time.monotonic() - float(struct.unpack("d", self._memory[:])[0])
+        """Since its last beat."""
+        return time.monotonic() - float(struct.unpack("d", self._memory[:8])[0])
+
+    def may_share(self) -> bool:
+        """Whether the parent sees all readers on this host."""
+        return self._memory[8] == 1
+
+    def let_share(self, yes: bool) -> None:
+        """Said by the parent."""
+        self._memory[8] = int(yes)
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +102,9 @@ class DecodeWorker:
         self._killed: list[int] = []
         """Processes of cameras that are no longer held, until the system lets them go."""
         self._outages = 0
+        self._transport = Transport(bus, host.frames, host.url)
+        self._sweeper = Sweeper(bus, host.url)
+        self._next_sweep_s = 0.0
         self.stopping = False
 
     def run(self) -> None:
@@ -107,7 +124,10 @@ class DecodeWorker:
             self._killed = [pid for pid in self._killed if not os.waitpid(pid, os.WNOHANG)[0]]
             self._holdings.turn(self._clock())
             self._follow_leases()
+            self._transport.look(self._clock())
+            self._sweep()
             for decoder in self._decoders.values():
+                decoder.pulse.let_share(self._transport.is_shared(decoder.spec))
                 self._look_after(decoder)
             self._outages = 0
         except (redis.RedisError, *OUTAGE) as error:
@@ -140,6 +160,7 @@ class DecodeWorker:
             self._kill(decoder)
         try:
             self._holdings.close()
+            self._sweeper.leave()
         except (redis.RedisError, *OUTAGE) as error:
             log.warning("left without a word (%s); the leases run out by themselves", error)
 
@@ -148,6 +169,11 @@ class DecodeWorker:
         if self._announcer is not None and self._clock() >= self._next_announce_s:
             self._announcer.announce()
             self._next_announce_s = self._clock() + ANNOUNCE_EVERY_S
+
+    def _sweep(self) -> None:
+        if self._clock() >= self._next_sweep_s:
+            self._next_sweep_s = self._clock() + SWEEP_EVERY_S
+            self._sweeper.sweep()
 
     # -- which cameras ------------------------------------------------------------------------------------------
 
@@ -218,10 +244,11 @@ class DecodeWorker:
         bus = Bus(connect(self._host.url), Keys(self._host.prefix))
         spec, token, beat = decoder.spec, self._leases.token, decoder.pulse.beat
         try:
+            frames = self._transport.writer(bus, spec, decoder.pulse.may_share)
             if spec.live:
-                feed_live(bus, spec, token, beat, self._addresses[spec.camera, spec.source])
+                feed_live(bus, spec, token, beat, self._addresses[spec.camera, spec.source], frames)
             else:
-                feed_file(bus, spec, token, beat)
+                feed_file(bus, spec, token, beat, frames)
         except (OddwatchError, redis.RedisError, redis.exceptions.RedisClusterException) as error:
             log.warning("%s: %s", spec.camera, error)
             return os.EX_TEMPFAIL

@@ -73,6 +73,11 @@ class Keys:
         return f"{self.prefix}:origins"
 
     @property
+    def frames(self) -> str:
+        """Names the folder in shared memory that belongs to this Redis, on every host."""
+        return f"{self.prefix}:frames"
+
+    @property
     def workers(self) -> str:
         """Hash: worker -> JSON heartbeat."""
         return f"{self.prefix}:workers"

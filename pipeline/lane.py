@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from pipeline.bus import Bus, Entry, Id, parse_id
 from pipeline.codec import State, decode, decode_state, encode_state
-from pipeline.messages import Message
+from pipeline.messages import Message, Snippet
 from pipeline.spec import CameraSpec
 from pipeline.work import Turn
 
@@ -114,10 +117,13 @@ class Lane:
         pipe.delete(self.state_key)
         pipe.hset(self.state_key, mapping={"last": f"{last[0]}-{last[1]}", "by": self.made_by, **encode_state(state)})
 
-    def put(self, stream: str, entry: Entry, now_s: float, attempts: int = 1) -> bool:
+    def put(
+        self, stream: str, entry: Entry, now_s: float, attempts: int = 1, *,
+        read: Callable[[Mapping[bytes, bytes]], Message] = decode,
+    ) -> bool:  # fmt: skip
         """Make an entry the head of its stream; False if it holds no message (trimmed, or not one)."""
         try:
-            message = decode(entry.fields) if entry.fields else None
+            message = read(entry.fields) if entry.fields else None
         except ValueError as error:
             self.last_error = str(error)
             message = None
@@ -154,7 +160,7 @@ class Lane:
         due = {s: h for s, h in self.heads.items() if h.entry.id == first}
         awaited = set(self.inputs) - set(self.heads) - self.late
         if awaited:
-            if not self.spec.live or now_s - _came_s(due) < self.spec.join_wait_s:
+            if not self.spec.live or now_s - came_s(due) < self.spec.join_wait_s:
                 return {}
             self.late |= awaited
         return due
@@ -166,9 +172,10 @@ class Lane:
 
     def settled(self, due: Due, state: State) -> None:
         """Go on behind what Redis has taken."""
-        self.state, self.last, self.failures, self.refusals, self.last_error = state, entry_of(due).id, 0, 0, ""
+        self.state, self.last = _without_views(state, due), entry_of(due).id
+        self.failures, self.refusals, self.last_error = 0, 0, ""
         if self.late:
-            self._unjoined.append((self.last, _came_s(due)))
+            self._unjoined.append((self.last, came_s(due)))
         for stream in due:
             del self.heads[stream]
 
@@ -188,7 +195,14 @@ class Lane:
         self.reload(bus)
 
 
-def _came_s(due: Due) -> float:
+def _without_views(state: State, due: Due) -> State:
+    """The state without views of pixels: their memory is used again as soon as their entry is acknowledged."""
+    seen = [head.message.pixels for head in due.values() if isinstance(head.message, Snippet)]
+    return {k: v.copy() if any(np.may_share_memory(v, p) for p in seen) else v for k, v in state.items()}
+
+
+def came_s(due: Due) -> float:
+    """When the first of them was read."""
     return min(head.since_s for head in due.values())
 
 

@@ -35,6 +35,8 @@ class Heartbeat:
     room: int = 0
     """The same to the most."""
     error: str = ""
+    frames: str = ""
+    """Whose shared memory it can read (`host_id`)."""
 
     @classmethod
     def decode(cls, raw: bytes) -> Heartbeat:
@@ -69,13 +71,16 @@ def fair_share(lanes: int, workers: int) -> tuple[int, int]:
 class Leases:
     """The leases of one worker. `token` is unique to this process, so a restart never mistakes itself for its past."""
 
-    def __init__(self, client: Any, keys: Keys, *, name: str, stage: str, token: str, lease_s: float) -> None:
+    def __init__(
+        self, client: Any, keys: Keys, *, name: str, stage: str, token: str, lease_s: float, frames: str = ""
+    ) -> None:  # fmt: skip
         self._client = client
         self._keys = keys
         self.name = name
         self.stage = stage
         self.token = token
         self.lease_ms = int(lease_s * 1000)
+        self.frames = frames
         self._started_ms = 0
 
     def acquire(self, camera: str, stage: str) -> bool:
@@ -112,6 +117,7 @@ class Leases:
         mine = Heartbeat(
             name=self.name, stage=self.stage, token=self.token, host=socket.gethostname(), pid=os.getpid(),
             beat_ms=now_ms, started_ms=self._started_ms, lanes=lanes, hungry=hungry, room=room, error=error,
+            frames=self.frames,
         )  # fmt: skip
         self._client.hset(self._keys.workers, self.name, json.dumps(asdict(mine)))
         everybody = heartbeats(self._client, self._keys)

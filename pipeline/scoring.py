@@ -83,12 +83,14 @@ class ScoreRun:
 
     def __init__(
         self, bus: Bus, plans: Sequence[Plan], out: Path, watcher: Watcher, *, window: int, resume: bool = True,
+        forget_frames: Callable[[str], None] = lambda camera: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._bus = bus
         self._waiting = deque(plans)
         self._out = out
         self._watcher = watcher
+        self._forget_frames = forget_frames
         self._window = window
         self._resume = resume
         self._clock = clock
@@ -301,6 +303,7 @@ class ScoreRun:
             self._bus.client.xadd(self._bus.keys.alerts, alert_fields(alert, None), maxlen=ALERTS_KEPT)
         self._bus.client.hdel(self._bus.keys.jobs, camera)
         unregister(self._bus.client, self._bus.keys, camera)
+        self._forget_frames(camera)
 
 
 def _after(entry_id: Id) -> str:

@@ -64,6 +64,13 @@ def _remove_leftovers(folder: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
+def owner_of(url: str) -> int:
+    """The process that an embedded server belongs to, by its address; 0 for other servers."""
+    folder = Path(url.removeprefix("unix://")).parent.name if url.startswith("unix://") else ""
+    pid = folder.removeprefix(FOLDER_PREFIX).partition("-")[0] if folder.startswith(FOLDER_PREFIX) else ""
+    return int(pid) if pid.isdigit() else 0
+
+
 def running_servers() -> list[str]:
     """Addresses of embedded servers that other Oddwatch processes of this user run now."""
     found = []

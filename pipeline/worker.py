@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import redis
 
 from pipeline.bus import OUTAGE, Bus, Entry, Id, Reader, parse_id
 from pipeline.errors import LeaseLost
 from pipeline.forward import forward
-from pipeline.holdings import POLL_S, Holdings
+from pipeline.frames_reader import ForeignFrames, FrameReader
+from pipeline.frames_sweep import Sweeper
+from pipeline.holdings import POLL_S, Holdings, Key
 from pipeline.keeper import Keeper
-from pipeline.lane import Due, Lane, attempts_of, entry_of, turn_of, work_key
+from pipeline.lane import Due, Lane, attempts_of, came_s, entry_of, turn_of, work_key
 from pipeline.lease import Leases
+from pipeline.settlement import Look
 from pipeline.spec import CameraSpec
 from pipeline.work import Result, Work, give_up
 from pipeline.workshop import WorkFor, Workshop
@@ -26,9 +29,13 @@ FULL_POLL_S = 0.01
 FULL_AGAIN_S = 60.0
 """A full Redis is said again after so long without."""
 TRIM_EVERY = 16
-"""After so many snippets a camera's output is rid of what has been read (a file's, when it is full)."""
+"""After so many snippets a camera's output is rid of what has been read."""
 MAX_BATCH = 16
-"""Messages given to a stage at once; bounds memory."""
+"""Messages given to a stage at once, if nothing else is said; bounds memory."""
+FOREIGN_S = 60.0
+"""How long a camera is left to others whose pictures lie in the memory of another host."""
+TIDY_S = 5.0
+"""How often shared memory is tidied up."""
 STRANDED_LOOK_S = 2.0
 """How often a lane without news is looked at for entries that were given to somebody who must not settle them."""
 FORWARD_EVERY_S = 0.5
@@ -49,14 +56,26 @@ class Worker:
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        batch: int = MAX_BATCH,
+        batch_wait_s: float = 0.0,
+        frames: FrameReader | None = None,
+        sweeper: Sweeper | None = None,
     ) -> None:
+        """`batch`: messages given to a stage at once, at most; the first waits up to `batch_wait_s` for more."""
         self._bus = bus
         self._leases = leases
         self._workshop = Workshop(work_for)
         self._clock = clock
         self._sleep = sleep
         self._holdings = Holdings(bus, leases, self._can_work)
-        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._batch = batch
+        self._batch_wait_s = batch_wait_s
+        self._frames = FrameReader() if frames is None else frames
+        self._sweeper = sweeper
+        self._next_sweep_s = 0.0
+        self._foreign: dict[Key, tuple[float, str]] = {}
+        """Lanes whose pictures only workers on another host can read: until when they are left to those, and why."""
+        self._lanes: dict[Key, Lane] = {}
         self._outages = 0
         self._refusal = ""
         self._next_forward_s = 0.0
@@ -89,8 +108,11 @@ class Worker:
 
     def close(self) -> None:
         """Release every lease and leave the list of workers."""
+        self._frames.close()
         try:
             self._holdings.close()
+            if self._sweeper is not None:
+                self._sweeper.leave()
         except (redis.RedisError, *OUTAGE) as error:
             log.warning("left without a word (%s); the leases run out by themselves", error)
         self._lanes.clear()
@@ -104,7 +126,12 @@ class Worker:
         if now_s >= self._next_tidy_s:
             self._next_tidy_s = now_s + POLL_S
             self._workshop.keep({work_key(spec, stage) for (_, stage), spec in self._holdings.wanted().items()})
-            self._holdings.error = self._workshop.error
+            self._holdings.error = "; ".join(filter(None, [self._workshop.error, *self._still_foreign(now_s)]))
+        if now_s >= self._next_sweep_s:
+            self._next_sweep_s = now_s + TIDY_S
+            self._frames.tidy()
+            if self._sweeper is not None and self._leases.stage != "alerting":
+                self._sweeper.sweep()
         if self._bus.is_cluster and self._leases.stage == "alerting" and now_s >= self._next_forward_s:
             self._next_forward_s = now_s + FORWARD_EVERY_S
             for camera, _ in self._lanes:
@@ -123,7 +150,22 @@ class Worker:
 
     def _can_work(self, spec: CameraSpec, stage: str) -> bool:
         """Build the stage before taking the lease."""
-        return self._workshop.ready(spec, stage, self._clock())
+        now_s = self._clock()
+        return now_s >= self._foreign.get((spec.camera, stage), (0.0,))[0] and self._workshop.ready(spec, stage, now_s)
+
+    def _still_foreign(self, now_s: float) -> set[str]:
+        self._foreign = {key: (until_s, why) for key, (until_s, why) in self._foreign.items() if until_s > now_s}
+        return {why for _, why in self._foreign.values()}
+
+    def _leave_to_others(self, lane: Lane, why: str) -> None:
+        """Give a lane up that only a worker on another host can serve; what was read stays pending for that one."""
+        if why not in self._still_foreign(self._clock()):
+            log.warning("%s %s: %s", lane.spec.camera, lane.stage, why)
+        key = (lane.spec.camera, lane.stage)
+        self._foreign[key] = self._clock() + FOREIGN_S, why
+        self._lanes.pop(key, None)
+        if key in self._holdings.held:
+            self._holdings.let_go(key)
 
     # -- messages -----------------------------------------------------------------------------------------------
 
@@ -133,7 +175,7 @@ class Worker:
         Alone, because one of these messages may have killed it: each attempt must count against that message only.
         """
         now_s = self._clock()
-        for lane in self._lanes.values():
+        for lane in list(self._lanes.values()):
             if not lane.recovering or now_s < lane.retry_at_s:
                 continue
             for stream in sorted(lane.recovering - set(lane.heads)):
@@ -179,12 +221,34 @@ class Worker:
         now_s = self._clock()
         ready = [(lane, due) for lane in self._lanes.values() if not lane.recovering and (due := lane.due(now_s))]
         settled = 0
-        for start in range(0, len(ready), MAX_BATCH):
-            settled += self._process(ready[start : start + MAX_BATCH])
+        for items in self._batches(ready, now_s):
+            settled += self._process(items)
         return settled
 
+    def _batches(self, ready: list[tuple[Lane, Due]], now_s: float) -> Iterator[list[tuple[Lane, Due]]]:
+        """What one stage object can process together; a batch that is not full only once its first has waited."""
+        by_work: dict[str, list[tuple[Lane, Due]]] = {}
+        for lane, due in ready:
+            by_work.setdefault(work_key(lane.spec, lane.stage), []).append((lane, due))
+        for key, items in by_work.items():
+            for start in range(0, len(items), self._batch):
+                batch = items[start : start + self._batch]
+                if len(batch) == self._batch or self._waited(key, batch, now_s):
+                    yield batch
+
+    def _waited(self, key: str, batch: list[tuple[Lane, Due]], now_s: float) -> bool:
+        if not self._batch_wait_s:
+            return True
+        lanes = sum(work_key(lane.spec, lane.stage) == key for lane in self._lanes.values())
+        return len(batch) == lanes or now_s - min(came_s(due) for _, due in batch) >= self._batch_wait_s
+
     def _take(self, lane: Lane, stream: str, entry: Entry, attempts: int = 1) -> None:
-        if not lane.put(stream, entry, self._clock(), attempts):
+        try:
+            taken = lane.put(stream, entry, self._clock(), attempts, read=self._frames.message)
+        except ForeignFrames as error:
+            self._leave_to_others(lane, str(error))
+            return
+        if not taken:
             if entry.fields:
                 self._bus.bury(lane.stage, lane.spec.camera, entry, lane.last_error, attempts)
             self._bus.client.xack(stream, lane.stage, entry.id_text)
@@ -202,17 +266,22 @@ class Worker:
         pending = self._bus.client.xpending(stream, lane.stage)
         return bool(pending["pending"]) and (before is None or parse_id(pending["min"]) < before)
 
-    def _process(self, ready: list[tuple[Lane, Due]]) -> int:
-        by_work: dict[str, list[tuple[Lane, Due]]] = {}
-        for lane, due in ready:
-            by_work.setdefault(work_key(lane.spec, lane.stage), []).append((lane, due))
+    def _process(self, items: list[tuple[Lane, Due]]) -> int:
+        """Process messages of one stage object, and settle them."""
         settled = 0
-        for key, items in by_work.items():
-            work = self._workshop[key]
-            for (lane, due), result in zip(items, self._try(work, items), strict=True):
-                if result is not None:
-                    settled += self._settle(lane, due, result)
+        lane, _ = items[0]
+        work = self._workshop[work_key(lane.spec, lane.stage)]
+        for (lane, due), result in zip(items, self._try(work, items), strict=True):
+            if result is not None and self._is_intact(lane, due):
+                settled += self._settle(lane, due, result)
         return settled
+
+    def _is_intact(self, lane: Lane, due: Due) -> bool:
+        """Whether the pixels were there to the end. If not, they are read again: as a gap."""
+        lost = [(stream, h) for stream, h in due.items() if not self._frames.is_intact(h.entry.fields)]
+        for stream, head in lost:
+            self._take(lane, stream, head.entry, head.attempts)
+        return not lost
 
     def _try(self, work: Work, items: list[tuple[Lane, Due]]) -> list[Result | None]:
         """Results, None for what must be tried again. A batch that fails is tried item by item."""
@@ -246,6 +315,7 @@ class Worker:
     def _settle(self, lane: Lane, due: Due, result: Result) -> int:
         entry = entry_of(due)
         bounds = [lane.spec.bound(m) for m in result.messages]
+        is_tidy_time = entry.id[1] % TRIM_EVERY == TRIM_EVERY - 1
 
         def also(pipe: object) -> None:
             lane.save_into(pipe, result.state, entry.id)
@@ -253,12 +323,12 @@ class Worker:
                 result.also(pipe, self._bus.keys)
 
         try:
-            length = self._bus.settle(
+            left = self._bus.settle(
                 lane.lease,
                 outputs=[(lane.output, m, b) for m, b in zip(result.messages, bounds, strict=True)],
                 acks=[(stream, lane.stage, entry.id_text) for stream in due],
                 also=also,
-                watch_length_of=lane.output,
+                look=Look(lane.output, trim=is_tidy_time),
             )
         except LeaseLost as error:
             log.warning("%s %s: %s", lane.spec.camera, lane.stage, error)
@@ -275,9 +345,7 @@ class Worker:
         lane.settled(due, result.state)
         if bounds:
             lane.bound = min(b.entries for b in bounds)
-        lane.blocked = not lane.spec.live and length >= lane.bound
-        if lane.spec.live and entry.id[1] % TRIM_EVERY == TRIM_EVERY - 1:
-            self._bus.trim_acknowledged(lane.output)
+        lane.blocked = not lane.spec.live and left.entries >= lane.bound
         return 1
 
     # -- trouble ------------------------------------------------------------------------------------------------

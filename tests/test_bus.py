@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from pipeline.bus import Bound, Bus, connect, parse_id
 from pipeline.codec import decode
 from pipeline.errors import LeaseLost
 from pipeline.keys import Keys
+from pipeline.messages import Snippet
 from pipeline.server import EmbeddedServer
+from pipeline.settlement import Left, Look
 
 GROUP = "features:motion"
 
@@ -30,6 +34,11 @@ def lease(bus: Bus) -> tuple[str, str]:
     key = bus.keys.lease("cam", "features:motion")
     bus.client.set(key, "me", px=60_000)
     return key, "me"
+
+
+def large(seq: int) -> Snippet:
+    """One that is sent in a transaction, not in a script."""
+    return replace(snippet(seq), pixels=np.zeros((4, 128, 128, 3), np.uint8))
 
 
 def put(bus: Bus, stream: str, lease: tuple[str, str], *seqs: int, bound: Bound = ROOMY) -> None:
@@ -61,63 +70,78 @@ def test_a_replayed_settlement_adds_nothing(bus: Bus, stream: str, lease: tuple[
     entry = bus.read_new([(stream, GROUP)], 0)[stream, GROUP]
     out = bus.keys.stream("cam", "features:motion")
     for _ in range(2):
-        length = bus.settle(
+        left = bus.settle(
             lease,
             outputs=[(out, features(0), ROOMY)],
             acks=[(stream, GROUP, entry.id_text)],
-            watch_length_of=out,
+            look=Look(out),
         )
-        assert length == 1
+        assert left.entries == 1
     assert bus.client.xpending(stream, GROUP)["pending"] == 0
 
 
+@pytest.mark.parametrize("make", [snippet, large], ids=["script", "transaction"])
 @pytest.mark.parametrize("holder", [None, "another"], ids=["it ran out", "another has it"])
 def test_who_lost_the_lease_publishes_nothing(
-    bus: Bus, stream: str, lease: tuple[str, str], holder: str | None
+    bus: Bus, stream: str, lease: tuple[str, str], holder: str | None, make: Callable[[int], Snippet]
 ) -> None:
     bus.client.delete(lease[0]) if holder is None else bus.client.set(lease[0], holder)
     with pytest.raises(LeaseLost, match=holder or "nobody"):
-        put(bus, stream, lease, 0)
+        bus.settle(lease, outputs=[(stream, make(0), ROOMY)])
     assert bus.client.xlen(stream) == 0
+
+
+@pytest.fixture
+def before_exec(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Has something done by others when a transaction has looked at the lease and is about to act."""
+    connection_class = bus.client.connection_pool.connection_class
+    send = connection_class.send_packed_command
+
+    def arrange(action: Callable[[], None]) -> None:
+        def sending(connection: object, packed: object, *args: object, **more: object) -> None:
+            if b"EXEC\r\n" in (b"".join(packed) if isinstance(packed, list) else packed):
+                action()
+            send(connection, packed, *args, **more)
+
+        monkeypatch.setattr(connection_class, "send_packed_command", sending)
+
+    return arrange
 
 
 @pytest.mark.parametrize("meanwhile", ["taken", "removed", "expired"])
 def test_a_lease_lost_between_the_look_and_the_act_publishes_nothing(
-    bus: Bus, server: EmbeddedServer, stream: str, lease: tuple[str, str], meanwhile: str
+    bus: Bus, before_exec: Callable, stream: str, lease: tuple[str, str], meanwhile: str
 ) -> None:
-    other = connect(server.url)
-
-    def interfere(_: object) -> None:
+    def interfere() -> None:
+        # On another connection: the transaction's own is busy.
         if meanwhile == "taken":
-            other.set(lease[0], "another")
+            bus.client.set(lease[0], "another")
         elif meanwhile == "removed":
-            other.delete(lease[0])
+            bus.client.delete(lease[0])
         else:  # runs out by itself, without anybody touching it
-            time.sleep(0.06)
+            bus.client.pexpire(lease[0], 1)
+            time.sleep(0.03)
 
-    if meanwhile == "expired":
-        bus.client.pexpire(lease[0], 30)
+    before_exec(interfere)
     with pytest.raises(LeaseLost):
-        bus.settle(lease, outputs=[(stream, snippet(0), ROOMY)], also=interfere)
+        bus.settle(lease, outputs=[(stream, large(0), ROOMY)])
     assert bus.client.xlen(stream) == 0
-    other.close()
 
 
 def test_a_lease_that_is_merely_renewed_is_not_lost(
-    bus: Bus, server: EmbeddedServer, stream: str, lease: tuple[str, str]
+    bus: Bus, before_exec: Callable, stream: str, lease: tuple[str, str]
 ) -> None:
-    other = connect(server.url)
     looks = []
 
-    def renew_once(_: object) -> None:
+    def renew_once() -> None:
         looks.append(1)
         if len(looks) == 1:
-            other.pexpire(lease[0], 90_000)
+            bus.client.pexpire(lease[0], 90_000)
 
-    bus.settle(lease, outputs=[(stream, snippet(0), ROOMY)], also=renew_once)
+    before_exec(renew_once)
+    bus.settle(lease, outputs=[(stream, large(0), ROOMY)])
     assert len(looks) == 2
     assert bus.client.xlen(stream) == 1
-    other.close()
 
 
 def test_what_was_not_acknowledged_is_found_again_with_its_count(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
@@ -147,6 +171,24 @@ def test_a_live_stream_drops_the_oldest_and_an_archive_none(bus: Bus, lease: tup
         name = bus.keys.stream("cam", f"drop-{drop}")
         put(bus, name, lease, *range(5), bound=Bound(2, drop_oldest=drop))
         assert [parse_id(i)[1] for i, _ in bus.client.xrange(name)] == kept
+
+
+@pytest.mark.parametrize("make", [snippet, large], ids=["script", "transaction"])
+def test_a_settlement_looks_at_a_stream_in_the_same_step(
+    bus: Bus, stream: str, lease: tuple[str, str], make: Callable[[int], Snippet]
+) -> None:
+    for seq in range(3):
+        left = bus.settle(lease, outputs=[(stream, make(seq), ROOMY)], look=Look(stream, trim=True, oldest=True))
+        assert left == Left(seq + 1, (RUN, 0))
+    for seq in range(2):
+        bus.read_new([(stream, GROUP)], 0)
+        bus.client.xack(stream, GROUP, f"{RUN}-{seq}")
+    assert bus.settle(lease, look=Look(stream, oldest=True)) == Left(3, (RUN, 0))
+    assert bus.settle(lease, look=Look(stream, trim=True)) == Left(1, None)
+    left = bus.settle(lease, outputs=[(stream, make(3), ROOMY)], look=Look(stream, trim=True, oldest=True))
+    assert left == Left(2, (RUN, 2))
+    nothing = bus.keys.stream("cam", "nothing")
+    assert bus.settle(lease, look=Look(nothing, trim=True, oldest=True)) == Left(0, None)
 
 
 def test_only_what_every_group_acknowledged_is_trimmed(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
@@ -259,7 +301,7 @@ class TestTrouble:
 
         monkeypatch.setattr(connection_class, "send_packed_command", in_two_parts)
         with pytest.raises(redis.OutOfMemoryError):
-            own_bus.settle(lease, outputs=[(stream, snippet(0), ROOMY)])
+            own_bus.settle(lease, outputs=[(stream, large(0), ROOMY)])
         assert own_bus.client.xlen(stream) == 0
         other.close()
 

@@ -23,6 +23,7 @@ from pipeline.cli.session import Session, host_for, local_workers, open_session,
 from pipeline.config import Config, load_config
 from pipeline.connection import reason
 from pipeline.errors import OddwatchError, UsageError
+from pipeline.frames_sweep import swept
 from pipeline.host import run_worker
 from pipeline.metrics import serve_metrics
 from pipeline.sinks import JsonLines
@@ -59,7 +60,7 @@ def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.
     specs = live_specs(settings, config)
     if not specs:
         raise UsageError(f"{config}: no camera to watch; add one under 'cameras:'")
-    with open_session(settings) as session:
+    with open_session(settings) as session, swept(session.bus, session.url, session.embedded):
         alerts = NewAlerts(session.bus, settings.output.folder)
         port = settings.output.metrics_port
         server = serve_metrics(port, lambda: read_status(session.bus)) if port else None

@@ -19,6 +19,7 @@ from pipeline.cli.remote import RemoteWorkers
 from pipeline.cli.session import Session, cores, host_for, local_workers, named_models, open_session, redis_url
 from pipeline.config import Config, load_config
 from pipeline.errors import BusError, UsageError
+from pipeline.frames_sweep import swept
 from pipeline.jobs import reap
 from pipeline.result import RECORDS, FileResult, csv_owners, write_summary
 from pipeline.scoring import Plan, ScoreRun
@@ -140,9 +141,15 @@ def score_files(
     check_writable(out / RECORDS)
     if workers:
         _check_buildable(plans[0].spec)
-    with open_session(config) as session, Progress(plans, quiet=quiet, on_alert=on_alert) as progress:
+    with (
+        open_session(config) as session,
+        swept(session.bus, session.url, session.embedded) as sweeper,
+        Progress(plans, quiet=quiet, on_alert=on_alert) as progress,
+    ):
         reap(session.bus)
-        run = ScoreRun(session.bus, plans, out, progress, window=2 * cores(), resume=resume)
+        run = ScoreRun(
+            session.bus, plans, out, progress, window=2 * cores(), resume=resume, forget_frames=sweeper.forget
+        )
         try:
             with _workers(config, session, plans[0].spec, workers) as crew:
                 _drive(run, session, crew, lambda: _write(run, plans, out, list(config.models)))

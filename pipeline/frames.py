@@ -1,0 +1,177 @@
+"""The pictures of one decoder in shared memory. The stream carries a reference; readers are in `frames_reader`."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import mmap
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.messages import Snippet
+from pipeline.shared_memory import use
+
+log = logging.getLogger(__name__)
+
+Id = tuple[int, int]
+HEAD_BYTES = 64
+"""Of a slot: its generation, odd while it is written; the pixels follow."""
+AGAIN_S = 5.0
+"""How soon memory that could not be had is asked for again."""
+_fence = threading.Lock()
+
+
+def fence() -> None:
+    """Nothing before it is seen by other processors after what follows it."""
+    with _fence:
+        pass
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """Room for one snippet."""
+
+    offset: int
+    memory: np.ndarray
+    """uint8: its head and its pixels."""
+    generation: np.ndarray
+    """uint64 (1,): in its head."""
+    holds: Id | None = None
+    """The entry whose pixels it holds, for as long as that is in the stream."""
+
+
+class Ring:
+    """One file of slots of one size, made when they are needed, the lowest free one used first."""
+
+    def __init__(self, path: Path, slot_bytes: int) -> None:
+        """Raises OSError."""
+        self.path = path
+        self.slot_bytes = -(-slot_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self._slots: list[Slot] = []
+
+    def release(self, oldest: Id | None) -> None:
+        """Free the slots of entries that are older than the oldest in the stream (None: it is empty)."""
+        for slot in self._slots:
+            if slot.holds is not None and (oldest is None or slot.holds < oldest):
+                slot.holds = None
+
+    def slot(self, limit: int, overwrite: bool) -> Slot | None:
+        """A slot to write to: a free one, a new one up to `limit`, else the oldest if `overwrite`.
+
+        Raises OSError when there is no memory for a new one; never a signal later.
+        """
+        for slot in self._slots:
+            if slot.holds is None:
+                return slot
+        if len(self._slots) < limit:
+            return self._grow()
+        return min(self._slots, key=lambda s: s.holds or (0, 0)) if overwrite and self._slots else None
+
+    def _grow(self) -> Slot:
+        offset = len(self._slots) * self.slot_bytes
+        os.posix_fallocate(self._fd, offset, self.slot_bytes)
+        memory = np.frombuffer(mmap.mmap(self._fd, self.slot_bytes, offset=offset), np.uint8)
+        slot = Slot(offset, memory, memory[:8].view(np.uint64))
+        self._slots.append(slot)
+        return slot
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether somebody has removed the file."""
+        return not os.fstat(self._fd).st_nlink
+
+    def close(self) -> None:
+        """Let go of the file; it stays for its readers, until it is swept away."""
+        os.close(self._fd)
+
+
+class FrameWriter:
+    """Puts snippets of one camera into shared memory while that is allowed and there is room."""
+
+    def __init__(
+        self, folder: Path, host: str, camera: str, allowed: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        """`folder`: of the namespace; `allowed`: whether all readers are on this host, as far as is known."""
+        self._folder = folder
+        self._host = host
+        self._camera = camera
+        self._allowed = allowed
+        self._clock = clock
+        self._ring: Ring | None = None
+        self._held: int | None = None
+        self._full_until_s = float("-inf")
+        self._warned = False
+
+    def write(self, snippet: Snippet, limit: int) -> str | None:
+        """Where the pixels lie now; None: they must travel with the message.
+
+        `limit` is how many entries the stream may hold. A camera's oldest snippet is overwritten if there are so many.
+        """
+        if not self._allowed() or not snippet.pixels.size:
+            return None
+        try:
+            slot = self._slot(snippet.pixels.nbytes, limit, snippet.live)
+        except OSError as error:
+            self._warn(error)
+            self._full_until_s = self._clock() + AGAIN_S
+            return None
+        if slot is None or self._ring is None:
+            return None
+        generation = int(slot.generation[0]) + 2
+        slot.generation[0] = generation - 1
+        fence()
+        pixels = slot.memory[HEAD_BYTES : HEAD_BYTES + snippet.pixels.nbytes].reshape(snippet.pixels.shape)
+        np.copyto(pixels, snippet.pixels)
+        fence()
+        slot.generation[0] = generation
+        slot.holds = (snippet.run_ms, snippet.seq)
+        return f"{self._host} {self._folder.name}/{self._ring.path.name} {slot.offset} {generation}"
+
+    @property
+    def in_use(self) -> bool:
+        """Whether anything lies in shared memory."""
+        return self._ring is not None
+
+    def release(self, oldest: Id | None, is_empty: bool = False) -> None:
+        """Free what lies before the oldest entry that the stream still holds; all of it if it `is_empty`."""
+        if self._ring is not None and (is_empty or oldest is not None):
+            self._ring.release(oldest)
+
+    def _slot(self, nbytes: int, limit: int, overwrite: bool) -> Slot | None:
+        if self._ring is not None and (self._ring.slot_bytes < HEAD_BYTES + nbytes or self._ring.is_gone):
+            self._ring.close()
+            self._ring = None
+        is_full = self._clock() < self._full_until_s
+        if self._ring is None:
+            if is_full:
+                return None
+            if self._held is None or not os.fstat(self._held).st_nlink:
+                self._held = use(self._folder)
+            self._ring = Ring(self._folder / f"{self._camera}.{uuid.uuid4().hex[:12]}.ring", HEAD_BYTES + nbytes)
+        return self._ring.slot(0 if is_full else limit, overwrite and not is_full)
+
+    def _warn(self, error: OSError) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        root = self._folder.parents[1]
+        try:
+            room = os.statvfs(root)
+            size = f"{room.f_frsize * room.f_blocks / 2**20:.0f} MiB, {room.f_frsize * room.f_bavail / 2**20:.0f} free"
+        except OSError:
+            size = "missing"
+        log.warning(
+            "%s: no room for its pictures in %s (%s; %s): they go through Redis, which is slower; give it more room "
+            "(docker run --shm-size=1g, shm_size: 1gb in compose), or set frames.transport: inline",
+            self._camera, root, size, error.strerror or error,
+        )  # fmt: skip

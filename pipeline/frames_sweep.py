@@ -1,0 +1,150 @@
+"""Removes from shared memory what dead processes left there and nobody will read any more."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import redis
+
+from pipeline.bus import OUTAGE, Bus
+from pipeline.settlement import trim
+from pipeline.shared_memory import NAMESPACE, RING, namespace_of, own_folder, try_lock
+
+log = logging.getLogger(__name__)
+
+FOREIGN_S = 600.0
+"""A namespace of a server that may live elsewhere is kept so long after the last sign of its processes."""
+
+
+@contextmanager
+def swept(bus: Bus, url: str, server_ends: bool) -> Iterator[Sweeper]:
+    """Sweeps before and after a command's work; `server_ends`: its Redis goes with it."""
+    sweeper = Sweeper(bus, url)
+    sweeper.sweep()
+    try:
+        yield sweeper
+    finally:
+        with suppress(redis.RedisError, *OUTAGE):
+            sweeper.sweep()
+            sweeper.sweep()
+            sweeper.leave(server_ends)
+
+
+class Sweeper:
+    """Sweeps the namespace of one Redis, and those that no Redis can need any more."""
+
+    def __init__(self, bus: Bus, url: str, folder: Path | None = None) -> None:
+        self._bus = bus
+        self._url = url
+        self._folder = own_folder() if folder is None else folder
+        self._unneeded: set[str] = set()
+        """Rings that were not needed at the last look either."""
+
+    def sweep(self) -> None:
+        """Remove the rings of dead writers that no entry refers to any more; to be repeated every few seconds.
+
+        One look is not enough: what a writer sent right before it died may come after it. Raises OUTAGE errors; what
+        Redis refuses is left for another time.
+        """
+        if not self._folder.is_dir():
+            return
+        try:
+            self._sweep()
+        except redis.ResponseError as error:
+            log.debug("shared memory not swept: %s", error)
+
+    def _sweep(self) -> None:
+        own = namespace_of(self._bus.client, self._bus.keys, self._url)
+        unneeded = set()
+        for ring in sorted((self._folder / own).glob("*.ring")):
+            fd = try_lock(ring)
+            if fd is None:
+                continue
+            if self._is_needed(ring):
+                pass
+            elif ring.name in self._unneeded:
+                ring.unlink(missing_ok=True)
+            else:
+                unneeded.add(ring.name)
+            os.close(fd)
+        self._unneeded = unneeded
+        with suppress(OSError):
+            os.utime(self._folder / own)  # for those who do not know this Redis
+        self.sweep_foreign(own)
+
+    def sweep_foreign(self, own: str = "") -> None:
+        """Remove the namespaces that no process uses and no server of this host knows."""
+        for folder in self._folder.iterdir() if self._folder.is_dir() else ():
+            if folder.name != own and NAMESPACE.match(folder.name):
+                _remove_unused(folder, only_if_dead=True)
+        _remove_empty(self._folder)
+
+    def forget(self, camera: str) -> None:
+        """Remove the rings of a camera that is no longer in Redis, unless they are still being written to."""
+        if not self._folder.is_dir():
+            return
+        own = namespace_of(self._bus.client, self._bus.keys, self._url)
+        for ring in (self._folder / own).glob(f"{camera}.*.ring"):
+            match = RING.match(ring.name)
+            if match and match[1] == camera and (fd := try_lock(ring)) is not None:
+                ring.unlink(missing_ok=True)
+                os.close(fd)
+
+    def leave(self, server_ends: bool = False) -> None:
+        """At the end of a process: remove the namespace if it is empty and nobody else uses it.
+
+        Also if it is not empty, when its Redis `server_ends` now.
+        """
+        if not self._folder.is_dir():
+            return
+        own = self._folder / namespace_of(self._bus.client, self._bus.keys, self._url)
+        if own.is_dir() and (server_ends or not any(own.iterdir())):
+            _remove_unused(own)
+        _remove_empty(self._folder)
+
+    def _is_needed(self, ring: Path) -> bool:
+        match = RING.match(ring.name)
+        if match is None:
+            return False
+        stream = self._bus.keys.stream(match[1], "snippets")
+        try:
+            trim(self._bus.client, stream)
+        except redis.ResponseError as error:
+            if "no such key" in str(error):
+                return False
+            raise
+        name = f"/{ring.name} ".encode()
+        return any(name in fields.get(b"pixels:shared", b"") for _, fields in self._bus.client.xrange(stream))
+
+
+def _remove_unused(folder: Path, only_if_dead: bool = False) -> None:
+    fd = try_lock(folder)
+    if fd is None:
+        return
+    try:
+        if only_if_dead and not _is_dead(folder):
+            return
+        for file in folder.iterdir():
+            file.unlink(missing_ok=True)
+        folder.rmdir()
+    except OSError as error:
+        log.debug("%s stays: %s", folder, error)
+    finally:
+        os.close(fd)
+
+
+def _is_dead(folder: Path) -> bool:
+    owner = int(folder.name.partition("-")[0])
+    if owner:
+        return Path("/proc/self").exists() and not Path(f"/proc/{owner}").exists()
+    return time.time() - folder.stat().st_mtime > FOREIGN_S
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
