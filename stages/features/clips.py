@@ -50,7 +50,7 @@ class ClipExtractor:
         self.name, self.dim, self.analysis_height = backbone.name, backbone.dim, backbone.analysis_height
         self.precision = precision
         self._backbone = backbone
-        self._device = usable(device)
+        self._device = usable(device, precision)
         self._network = _channels_last(network.eval().to(self._device))
         # Precision is left out: what was learned in fp32 is used with bf16 too, at a stated difference.
         version = json.dumps({"weights": weights_sha256, "preprocessing": backbone.preprocessing}, sort_keys=True)
@@ -102,8 +102,10 @@ def standardised(mean: tuple[float, float, float], std: tuple[float, float, floa
     return scaled
 
 
-def usable(device: str) -> torch.device:
-    """Raises ConfigError for a GPU that is not there."""
+def usable(device: str, precision: str = "fp32") -> torch.device:
+    """Raises ConfigError for a GPU that is not there, or numbers that it cannot compute with."""
+    if precision == "fp16" and device == "cpu":
+        raise ConfigError("workers.precision: fp16 is for GPUs, on a CPU it is many times slower; use bf16 or fp32")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"workers.device: {device!r} asked for, but torch finds no GPU; use 'cpu'")
     return torch.device(device)

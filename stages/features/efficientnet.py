@@ -71,6 +71,6 @@ def build(
     name: str = "efficientnet_lite0", device: str = "cpu", precision: str = "fp32", home: Path | None = None
 ) -> ClipExtractor:
     """The extractor with the weights installed under `home`. Raises WeightsError with the remedy if there are none."""
-    usable(device)
+    usable(device, precision)
     net, sha256 = load_network(home)
     return ClipExtractor(BACKBONE, FrameMean(net), sha256, device, precision)

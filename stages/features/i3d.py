@@ -65,6 +65,6 @@ def i3d_extractor(net: I3D, weights_sha256: str, device: str = "cpu", precision:
 
 def build(name: str = "i3d", device: str = "cpu", precision: str = "fp32", home: Path | None = None) -> ClipExtractor:
     """The extractor with the weights installed under `home`. Raises WeightsError with the remedy if there are none."""
-    usable(device)
+    usable(device, precision)
     arrays, sha256 = load_weights(name, home or default_home(os.environ))
     return i3d_extractor(i3d_from_arrays(arrays), sha256, device, precision)

@@ -77,7 +77,7 @@ def build_kinetics(
 
     Raises WeightsError with the remedy if they are not installed, or are of another network.
     """
-    usable(device)
+    usable(device, precision)
     state, sha256 = load_state(about.name, home or default_home(os.environ), os.environ)
     network = make()
     try:
