@@ -12,7 +12,7 @@ import redis  # noqa: E402
 import typer  # noqa: E402
 
 from pipeline import __version__  # noqa: E402
-from pipeline.cli import check, demo, evaluate, fit, follow, importing, live, manifest, score, train, weights  # noqa: E402
+from pipeline.cli import check, demo, evaluate, fit, follow, importing, live, manifest, plan, score, train, weights  # noqa: E402
 from pipeline.connection import reason  # noqa: E402
 from pipeline.errors import OddwatchError  # noqa: E402
 
@@ -33,6 +33,7 @@ app.command("status")(follow.status)
 app.command("fit")(fit.fit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("check")(check.check)
+app.command("plan")(plan.plan)
 app.add_typer(train.app, name="train")
 app.add_typer(importing.app, name="import")
 app.add_typer(manifest.app, name="manifest")
