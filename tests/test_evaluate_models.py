@@ -9,17 +9,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dense_makers import checkpoint_of, seed_weights
-from e2e import Ended, oddwatch
+from e2e import Ended, film, fitted, oddwatch, rows
+from means_extractor import Means
 
+from pipeline.cli.judging import judge_scored
+from pipeline.cli.offline import score_as_published
+from pipeline.config import Config, ModelConfig, WorkersConfig
 from pipeline.errors import UsageError
 from stages.alerting.calibration import calibrate
 from stages.alerting.settings import AlertSettings
-from stages.checkpoint import Checkpoint, save_checkpoint
+from stages.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from stages.decode import DecodeSettings
 from stages.evaluation.alarms import alarms, at_threshold
 from stages.evaluation.seeds import check_seeds, seed_figures
 from stages.evaluation.tables import Timeline, alone, fused_table
+from stages.extract import clip_features
+from stages.features import EXTRACTORS, HEIGHTS
+from stages.manifest import Entry
+from stages.preprocessing import Preprocessing
+from stages.sources import expand
+from stages.temporal.conv_transformer import ConvTransformer, ConvTransformerConfig
+from stages.temporal.frame_format import FrameFormat
+from stages.temporal.future_frame import UNet, UNetConfig
+from stages.temporal.future_frame_judge import PictureJudge
+from stages.temporal.future_frame_stream import future_frame_checkpoint
 from stages.temporal.mil import MIL, MILConfig
 from stages.temporal.rtfm import RTFM, RTFMConfig
+from stages.temporal.whole_video import scorer
 
 DIM = 8
 RISING = np.linspace(0, 1, 19).astype(np.float32)
@@ -123,17 +139,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines.append({"video": f"{name}.npy", "label": int(bool(anomalies)), "anomalies": anomalies})
     (folder / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for seed in (1, 2):
-        net = seed_weights(MIL(MILConfig(input_dim=DIM)), seed)
-        save_checkpoint(folder / f"s{seed}.safetensors", with_files(checkpoint_of("mil", net, net_config(DIM)), seed))
+        mil = MILConfig(input_dim=DIM)
+        save_checkpoint(
+            folder / f"s{seed}.safetensors",
+            with_files(checkpoint_of("mil", seed_weights(MIL(mil), seed), mil), seed),
+        )
     config = RTFMConfig(input_dim=DIM, mode="paper")
     save_checkpoint(
         folder / "whole.safetensors", with_files(checkpoint_of("rtfm", seed_weights(RTFM(config), 5), config))
     )
     return folder
-
-
-def net_config(dim: int) -> MILConfig:
-    return MILConfig(input_dim=dim)
 
 
 def with_files(checkpoint: Checkpoint, seed: int = 0) -> Checkpoint:
@@ -200,3 +215,57 @@ def test_a_bad_feature_file_is_named_and_the_rest_are_judged(folder: Path, tmp_p
     assert done.code == 1
     assert "gone.npy: cannot be read" in done.out
     assert json.loads((tmp_path / "metrics.json").read_text())["coverage"]["videos"] == 3
+
+
+# --- footage
+
+
+def test_footage_is_scored_as_whole_videos_where_the_paper_does(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(EXTRACTORS, "means", "means_extractor")
+    monkeypatch.setitem(HEIGHTS, "means", 48)
+    monkeypatch.setenv("ODDWATCH_FEATURE_CACHE", str(tmp_path / "cache"))
+    film(tmp_path / "a.mp4", 150, odd=range(40, 80))
+    config = RTFMConfig(input_dim=6)
+    decode = Preprocessing(height=48, snippet_frames=16, fps=None)
+    made = checkpoint_of("rtfm", seed_weights(RTFM(config), 5), config, extractor="means@1")
+    save_checkpoint(tmp_path / "rtfm", replace(made, meta=made.meta | {"preprocessing": decode.meta()}))
+    entries = [Entry(video=name, path=tmp_path / name, anomalies=((40, 79),)) for name in ("a.mp4", "gone.mp4")]
+    settings = Config(models={"rtfm": ModelConfig(checkpoint=tmp_path / "rtfm")}, workers=WorkersConfig(device="cpu"))
+    scored = score_as_published(entries, settings, tmp_path, resume=True, quiet=True)
+    assert scored.failed
+    assert "gone.mp4" in scored.notes[0]
+    source = expand([str(tmp_path / "a.mp4")])[0]
+    seen = [f.values for f in clip_features(source, Means(), DecodeSettings(height=48))]
+    whole = scorer("rtfm", load_checkpoint(tmp_path / "rtfm"), paper=True)(np.stack(seen)[:, None])
+    table = scored.tables["a.mp4"]
+    np.testing.assert_allclose(table.models["rtfm"], np.repeat(whole, 16)[:150], rtol=1e-5)
+    assert np.abs(np.diff(table.times_s) - 0.04).max() < 1e-3
+    metrics = judge_scored(entries, scored, "paper")
+    assert metrics.coverage["frames_decoded"] == 150
+    assert {e["video"] for e in metrics.excluded} == {"gone.mp4"}
+
+
+def test_three_models_of_one_video_have_a_raw_column_and_figures_each(tmp_path: Path) -> None:
+    film(tmp_path / "race.mp4", 100, odd=range(40, 80), seed=50)
+    (tmp_path / "m.jsonl").write_text('{"video": "race.mp4", "anomalies": [[40, 79]]}')
+    form = FrameFormat(height=16, width=16, order="gray")
+    nets = (
+        UNet(UNetConfig(channels=1, widths=(4, 8))),
+        ConvTransformer(ConvTransformerConfig(channels=1, widths=(4, 8))),
+    )
+    models: list[object] = ["--model", fitted()]
+    for i, net in enumerate(nets):
+        made = future_frame_checkpoint(net, form, reference=-50 + 30 * RISING, training={}, judge=PictureJudge())
+        save_checkpoint(tmp_path / f"ff{i}", made)
+        models += ["--model", tmp_path / f"ff{i}"]
+    done = oddwatch("evaluate", "--manifest", tmp_path / "m.jsonl", *models, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    names = ["novelty", "future_frame", "future_frame-2"]
+    table = rows(tmp_path / "out/scores/race.scores.csv")
+    assert list(table[0]) == ["frame", "time_s", "score", *names]
+    assert all(row[name] for row in table for name in names)
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    for name in names:
+        assert f"{name} alone: micro ROC-AUC {metrics['models'][name]['roc_auc']:.4f}" in done.out
+        assert metrics["models"][name]["events"]["total"] == 1
+    assert f"fused: frame-level micro ROC-AUC {metrics['roc_auc']:.4f}" in done.out

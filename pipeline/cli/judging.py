@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LOOKAHEAD_SNIPPETS = 5
 """Later snippets that an RTFM in its streaming `lookahead` form waits for (stages/temporal/rtfm.py, LOOKAHEAD)."""
+PUBLISHED_SCORES = ({"by": "picture", "patch_px": 0}, {"patch_px": 0})
+"""How future-frame papers judge a frame, as newer and older checkpoints say it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,8 +85,9 @@ def judge_scored(
         )  # fmt: skip
 
     metrics = judged(scored.tables, scored.alerts if threshold is None else None, list(checkpoints))
+    notes = [*metrics.notes, *scored.notes, *(_unpublished(checkpoints) if mode == "paper" else ())]
     if len(metrics.models) < 2:
-        return replace(metrics, notes=[*metrics.notes, *scored.notes])
+        return replace(metrics, notes=notes)
     models: dict[str, dict] = {}
     for name, ranking in metrics.models.items():
         models[name] = dict(ranking)
@@ -100,7 +103,21 @@ def judge_scored(
     if over_seeds:
         pairs = [(str(scored.config.models[n].checkpoint), c) for n, c in checkpoints.items()]
         seeds = {"seeds": check_seeds(pairs), "models": list(checkpoints), **seed_figures(list(checkpoints), models)}
-    return replace(metrics, models=models, over_seeds=seeds, notes=[*metrics.notes, *scored.notes])
+    return replace(metrics, models=models, over_seeds=seeds, notes=notes)
+
+
+def _unpublished(checkpoints: Mapping[str, Checkpoint]) -> list[str]:
+    """What of a model is not as in its paper, even so."""
+    notes = []
+    for name, checkpoint in checkpoints.items():
+        meta = checkpoint.meta
+        if meta.get("arch") == "conv_transformer":
+            notes.append(f"{name}: a predictor of our own, whatever the protocol")
+        if checkpoint.kind == "future_frame" and meta.get("score", {}) not in PUBLISHED_SCORES:
+            notes.append(f"{name}: not judged by the PSNR of the whole picture, as published")
+        if checkpoint.kind == "rtfm" and meta["architecture"].get("mode") == "causal":
+            notes.append(f"{name}: a causal RTFM has no published form; scored as in a stream")
+    return notes
 
 
 def _raised(table: ScoresTable, scored: Scored, video: str, settings: Any) -> list[dict]:
