@@ -254,16 +254,38 @@ def test_false_alarms_are_alerts_that_touch_no_anomaly() -> None:
 def test_stretched_models_are_ranked_within_each_video_and_thresholds_are_left_alone() -> None:
     entries = [entry("a", (1, 1)), entry("b", (1, 1))]
     scores = {"a": table(0.1, 0.2, m=f32(3, 4)), "b": table(0.8, 0.9, m=f32(8, 9))}
-    causal, paper = (evaluate(entries, scores, None, 0.5, "paper", stretched=names) for names in ((), ("m",)))
+    causal, paper = (evaluate(entries, scores, None, 0.5, "paper", stretched=names) for names in ({}, {"m": 0}))
     assert (causal.roc_auc, paper.roc_auc) == (0.75, 1.0)
     assert (causal.models["m"]["roc_auc"], paper.models["m"]["roc_auc"]) == (0.75, 1.0)
     assert (causal.events, causal.false_alarms) == (paper.events, paper.false_alarms)
 
 
+def test_figures_are_those_of_the_published_evaluation_code() -> None:
+    golden = np.load(Path(__file__).parent / "data/golden_pool_eval.npz")
+    ends = np.cumsum(golden["eval/lens"])[:-1]
+    truths, ratios = (np.split(golden[f"eval/{key}"], ends) for key in ("gt", "psnr"))
+    entries = [entry(f"{i}", *runs_of(truth > 0)) for i, truth in enumerate(truths)]
+    scores = {f"{i}": table(*-ratio, ff=-ratio.astype(np.float32)) for i, ratio in enumerate(ratios)}
+    paper = evaluate(entries, scores, stretched={"ff": 4})
+    assert paper.roc_auc == pytest.approx(float(golden["eval/auc_per_video_minmax"]))
+    assert paper.average_precision == pytest.approx(float(golden["eval/average_precision"]))
+    assert paper.macro["roc_auc"] == pytest.approx(float(golden["eval/auc_macro_per_video"]))
+    for i, ratio in enumerate(ratios):
+        scores[f"{i}"] = table(*[NAN] * 4, *-ratio[4:])
+    assert evaluate(entries, scores).roc_auc == pytest.approx(float(golden["eval/auc_raw_global"]))
+
+
+def test_average_precision_of_repeated_snippet_scores_is_not_flattered() -> None:
+    golden = np.load(Path(__file__).parent / "data/golden_pool_eval.npz")
+    found = rank(golden["eval/snip_gt"] > 0, np.repeat(golden["eval/snip_scores"], 16).astype(np.float32))
+    assert found.roc_auc == pytest.approx(float(golden["eval/snip_auc"]))
+    assert found.average_precision == pytest.approx(float(golden["eval/snip_average_precision"]))
+
+
 def test_a_fused_score_is_never_stretched() -> None:
     entries = [entry("a", (1, 1)), entry("b", (1, 1))]
     scores = {"a": table(0.1, 0.2, m=f32(3, 4), n=f32(0, 0)), "b": table(0.8, 0.9, m=f32(8, 9), n=f32(0, 0))}
-    found = evaluate(entries, scores, None, 0.5, "paper", stretched=["m"])
+    found = evaluate(entries, scores, None, 0.5, "paper", stretched={"m": 0})
     assert (found.roc_auc, found.models["m"]["roc_auc"]) == (0.75, 1.0)
 
 

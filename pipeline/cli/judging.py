@@ -73,16 +73,22 @@ def judge_scored(
     settings = scored.config.alerts
     level = settings.raise_at if threshold is None else threshold
     settings = settings if threshold is None else at_threshold(settings, threshold)
-    stretched = [n for n, c in checkpoints.items() if c.kind == "future_frame"] if mode == "paper" else []
+    stretched = {n: int(c.meta["architecture"]["t_in"]) for n, c in checkpoints.items() if c.kind == "future_frame"}
 
     def judged(tables: Mapping[str, ScoresTable], alerts: Mapping[str, list[dict]] | None, names: list[str]) -> Metrics:
         if alerts is None:
             alerts = {video: _raised(table, scored, video, settings) for video, table in tables.items()}
         return evaluate(
-            entries, tables, alerts, level, mode,  # type: ignore[arg-type]
-            stretched=stretched, lookahead_frames=_lookahead([checkpoints[n] for n in names], scored.config.decode),
-            snippet_frames=scored.config.decode.snippet_frames, fps=scored.config.decode.fps,
-        )  # fmt: skip
+            entries,
+            tables,
+            alerts,
+            level,
+            mode,  # type: ignore[arg-type]
+            stretched=stretched if mode == "paper" else {},
+            snippet_frames=scored.config.decode.snippet_frames,
+            fps=scored.config.decode.fps,
+            lookahead_frames=_lookahead([checkpoints[name] for name in names], scored.config.decode),
+        )
 
     metrics = judged(scored.tables, scored.alerts if threshold is None else None, list(checkpoints))
     notes = [*metrics.notes, *scored.notes, *(_unpublished(checkpoints) if mode == "paper" else ())]

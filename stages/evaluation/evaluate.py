@@ -1,15 +1,16 @@
 """Scores and alerts of a manifest's videos against its ground truth: `metrics.json`.
 
 *causal*: scores as emitted, one scale for all videos. *paper*: as each model's paper has it. Future-frame scores are
-stretched to 0 .. 1 in each video before the videos are ranked together; that needs the whole video, so no live system
-can reach it. (What else papers do, they do when scoring: see stages/temporal/whole_video.py.)
-Whatever has a threshold in it (false alarms, events, delays) never uses stretched scores.
+stretched to 0 .. 1 in each video before the videos are ranked together, and the first frames, which nothing predicts,
+are left out. That needs the whole video, so no live system can reach it. (What else papers do, they do when scoring:
+see stages/temporal/whole_video.py.) Whatever has a threshold in it (false alarms, events, delays) never uses
+stretched scores.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -104,7 +105,7 @@ def evaluate(
     threshold: float | None = None,
     mode: Mode = "causal",
     *,
-    stretched: Collection[str] = (),
+    stretched: Mapping[str, int] | None = None,
     snippet_frames: int = 1,
     fps: float | None = None,
     lookahead_frames: int = 0,
@@ -112,8 +113,9 @@ def evaluate(
     """Judge the scores of a manifest's videos, found by `Entry.video`; alerts are dicts as in `alerts.jsonl`.
 
     Without alerts, a run of frames at or above the threshold counts as one. `stretched` names the models whose raw
-    scores are ranked after being stretched in each video; `score` is, where its only model is. A snippet has
-    `snippet_frames` of the frames kept at `fps` (None: all). Raises UsageError if no video can be judged.
+    scores are stretched in each video before they are ranked, and how many kept frames at its start they cannot
+    predict, which are left out; `score` is stretched where its only model is. A snippet has `snippet_frames` of the
+    frames kept at `fps` (None: all). Raises UsageError if no video can be judged.
     """
     judged: list[_Judged] = []
     excluded: list[dict] = []
@@ -125,7 +127,7 @@ def evaluate(
         elif table is not None and entry.truth is not None:
             notes += _beyond(entry, len(table.times_s))
             alerts = None if alerts_by_video is None else alerts_by_video.get(entry.video, ())
-            judged.append(_judge(entry, table, alerts, threshold, stretched))
+            judged.append(_judge(entry, table, alerts, threshold, stretched or {}, fps))
     if not judged:
         reasons = "; ".join(sorted({e["reason"] for e in excluded})) or "the manifest lists none"
         raise UsageError(f"no video can be evaluated ({reasons}); the manifest must give label 0 or anomalies")
@@ -179,7 +181,8 @@ def _judge(
     table: ScoresTable,
     alerts: Sequence[Mapping] | None,
     threshold: float | None,
-    stretched: Collection[str],
+    stretched: Mapping[str, int],
+    fps: float | None,
 ) -> _Judged:
     frames = len(table.times_s)
     intervals = [(first, min(last, frames - 1)) for first, last in entry.truth or () if first < frames]
@@ -187,7 +190,10 @@ def _judge(
         spans = alert_spans(alerts)
     else:
         spans = [] if threshold is None else runs_of(table.score >= threshold)
-    ranked = {name: minmax(values) if name in stretched else values for name, values in table.models.items()}
+    ranked = dict(table.models)
+    for name in stretched.keys() & ranked.keys():
+        ranked[name] = minmax(ranked[name])
+        ranked[name][: round(stretched[name] * kept_every(table.times_s, fps))] = np.nan
     only = next(iter(table.models), "") if len(table.models) == 1 else ""
     return _Judged(
         name=entry.video,
