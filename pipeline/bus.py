@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,15 @@ from pipeline.connection import connect as connect
 from pipeline.connection import hide_password as hide_password
 from pipeline.keys import Keys
 from pipeline.messages import Message
-from pipeline.settlement import Left, Look, settle, trim
+from pipeline.settlement import Left, Look, Outcome, Settlement, settle_all, trim
 
 OUTAGE = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.RedisClusterException, OSError)
 """Redis is away: what was in flight may or may not have been done."""
 BLOCK_GRAIN_S = 0.1
 """An idle Redis notices only ten times a second that a reader has waited long enough."""
 LOOK_S = 0.01
-"""How often several groups are looked at, times their number: Redis can wait for one only."""
+"""How often several groups are looked at, times their number, where waiting for news would be dear: it brings what
+is new, and brings it again when it is read."""
 Id = tuple[int, int]
 Reader = tuple[str, str]
 """(stream, consumer group)."""
@@ -70,6 +71,8 @@ class Bus:
         self.client = client
         self.keys = keys
         self.is_cluster = isinstance(client, redis.RedisCluster)
+        self._seen: dict[str, str] = {}
+        """Stream -> the last entry that came from it."""
 
     # -- groups -------------------------------------------------------------------------------------------------
 
@@ -105,14 +108,26 @@ class Bus:
             left_s = deadline - time.monotonic()
             if found or left_s <= 0:
                 return found
-            time.sleep(min(left_s, LOOK_S * len(requests)))
+            streams = {stream for readers in requests for stream, _ in readers}
+            if left_s < BLOCK_GRAIN_S or self.is_cluster or any(s.endswith(":snippets") for s in streams):
+                time.sleep(min(left_s, LOOK_S * len(requests)))
+            else:
+                self._wait_for_news(streams, left_s)
+
+    def _wait_for_news(self, streams: Iterable[str], block_s: float) -> None:
+        """Until one of them has an entry behind the last one seen here. Of several groups Redis waits for one only."""
+        behind = {stream: self._seen.get(stream, "$") for stream in streams}
+        for name, entries in self.client.xread(behind, count=1, block=max(1, int(block_s * 1000))) or []:
+            self._seen[name.decode()] = entries[-1][0].decode()
 
     def _read_group(self, readers: list[Reader], block_s: float) -> dict[Reader, Entry]:
         group = readers[0][1]
         block = max(1, int(block_s * 1000)) if block_s > 0 else None
         streams = {stream: ">" for stream, _ in readers}
         reply = self.client.xreadgroup(group, group, streams, count=1, block=block)
-        return {(name.decode(), group): Entry(parse_id(got[0][0]), got[0][1] or {}) for name, got in reply or []}
+        found = {(name.decode(), group): Entry(parse_id(got[0][0]), got[0][1] or {}) for name, got in reply or []}
+        self._seen.update((stream, entry.id_text) for (stream, _), entry in found.items())
+        return found
 
     def read_after(self, positions: Mapping[str, Id], block_s: float) -> dict[str, list[Entry]]:
         """Entries behind a position of each stream, waiting up to `block_s` for the first; no group takes part.
@@ -178,6 +193,25 @@ class Bus:
         already has. Raises LeaseLost, redis.OutOfMemoryError (nothing was done) or a connection error (it may or may
         not have been done).
         """
+        (outcome,) = self.settle_all([self.settlement(lease, outputs=outputs, acks=acks, also=also, look=look)])
+        if isinstance(outcome, Left):
+            return outcome
+        raise outcome
+
+    def settle_all(self, settlements: Sequence[Settlement]) -> list[Outcome]:
+        """Several of them, of different cameras, in as few round trips as can be; raises connection errors only."""
+        return settle_all(self.client, settlements)
+
+    @staticmethod
+    def settlement(
+        lease: tuple[str, str],
+        *,
+        outputs: Iterable[tuple[str, Message | Encoded, Bound]] = (),
+        acks: Iterable[tuple[str, str, str]] = (),
+        also: Callable[[Any], None] | None = None,
+        look: Look | None = None,
+    ) -> Settlement:
+        """What `settle` carries out."""
 
         def queue(pipe: Any) -> None:
             for stream, message, bound in outputs:
@@ -189,7 +223,7 @@ class Bus:
             if also is not None:
                 also(pipe)
 
-        return settle(self.client, lease, queue, look)
+        return Settlement.of(lease, queue, look)
 
     def trim_acknowledged(self, stream: str) -> int:
         """Delete what every group of the stream has acknowledged; returns the entries left."""

@@ -5,7 +5,7 @@ A script takes one round trip instead of three, but copies its arguments twice m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,32 +110,78 @@ class Recorder(CoreCommands):
         return self
 
 
-def settle(client: Any, lease: tuple[str, str], queue: Callable[[Any], None], look: Look | None) -> Left:
-    """Send what `queue` writes into a pipeline, if the lease (key, token) is still ours, as one step.
+@dataclass(frozen=True, slots=True, eq=False)
+class Settlement:
+    """Commands that are carried out as one step if a lease is still held."""
 
-    Raises LeaseLost, redis.ResponseError (OutOfMemoryError: nothing was done) or a connection error.
+    lease: tuple[str, str]
+    """(key, token)."""
+    commands: list[Command]
+    look: Look | None
+
+    @classmethod
+    def of(cls, lease: tuple[str, str], queue: Callable[[Any], None], look: Look | None) -> Settlement:
+        """Of what `queue` writes into a pipeline."""
+        recorder = Recorder()
+        queue(recorder)
+        return cls(lease, recorder.commands, look)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it goes as a script."""
+        size = sum(len(a) for command in self.commands for a in command if isinstance(a, bytes | str))
+        return size <= SCRIPT_BYTES and max(map(len, self.commands), default=0) <= SCRIPT_ARGUMENTS
+
+
+Outcome = Left | LeaseLost | redis.ResponseError
+
+
+def settle_all(client: Any, settlements: Sequence[Settlement]) -> list[Outcome]:
+    """Carry out settlements that are independent of each other; small ones in one round trip.
+
+    The outcome of each is what its `look` asks for, or why nothing was done: LeaseLost, redis.ResponseError
+    (OutOfMemoryError). Raises connection errors: any of them may or may not have been done.
     """
-    recorder = Recorder()
-    queue(recorder)
-    commands = recorder.commands
-    size = sum(len(a) for command in commands for a in command if isinstance(a, bytes | str))
-    if size > SCRIPT_BYTES or max(map(len, commands), default=0) > SCRIPT_ARGUMENTS:
-        return _transaction(client, lease, commands, look)
-    return _script(client, lease, commands, look)
+    outcomes: dict[int, Outcome] = {}
+    small = [n for n, settlement in enumerate(settlements) if settlement.is_small]
+    if len(small) == 1:
+        replies = [_answer(lambda: client.execute_command(*_script(settlements[small[0]])))]
+    else:
+        with client.pipeline(transaction=False) as pipe:
+            for n in small:
+                pipe.execute_command(*_script(settlements[n]))
+            replies = pipe.execute(raise_on_error=False) if small else []
+    for n, reply in zip(small, replies, strict=True):
+        outcomes[n] = reply if isinstance(reply, redis.ResponseError) else _outcome(settlements[n], reply)
+    for n, settlement in enumerate(settlements):
+        if n not in outcomes:
+            outcomes[n] = _answer(lambda s=settlement: _transaction(client, s))  # type: ignore[misc]
+    return [outcomes[n] for n in range(len(settlements))]
 
 
-def _script(client: Any, lease: tuple[str, str], commands: list[Command], look: Look | None) -> Left:
-    key, token = lease
+def _answer(ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except (LeaseLost, redis.ResponseError) as error:
+        return error
+
+
+def _script(settlement: Settlement) -> Command:
+    (key, token), look = settlement.lease, settlement.look
     wanted = (look.stream, int(look.trim), int(look.oldest)) if look else ("", 0, 0)
-    args = [part for command in commands for part in (len(command), *command)]
-    ours, *reply = client.execute_command("EVAL", SETTLE, 1, key, token, *wanted, *args)
-    if not ours:
-        raise LeaseLost(f"{key} is now held by {reply[0].decode() or 'nobody'}")
-    return _left(reply)
+    args = [part for command in settlement.commands for part in (len(command), *command)]
+    return "EVAL", SETTLE, 1, key, token, *wanted, *args
 
 
-def _transaction(client: Any, lease: tuple[str, str], commands: list[Command], look: Look | None) -> Left:
-    key, token = lease
+def _outcome(settlement: Settlement, reply: Any) -> Left | LeaseLost:
+    ours, *rest = reply
+    if ours:
+        return _left(rest)
+    return LeaseLost(f"{settlement.lease[0]} is now held by {rest[0].decode() or 'nobody'}")
+
+
+def _transaction(client: Any, settlement: Settlement) -> Left:
+    (key, token), commands, look = settlement.lease, settlement.commands, settlement.look
     while True:
         with client.pipeline(transaction=True) as pipe:
             pipe.watch(key)

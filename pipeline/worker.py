@@ -17,7 +17,7 @@ from pipeline.holdings import POLL_S, Holdings, Key
 from pipeline.keeper import Keeper
 from pipeline.lane import Due, Lane, attempts_of, came_s, entry_of, turn_of, work_key
 from pipeline.lease import Leases
-from pipeline.settlement import Look
+from pipeline.settlement import Look, Outcome, Settlement
 from pipeline.spec import CameraSpec
 from pipeline.work import Result, Work, give_up
 from pipeline.workshop import WorkFor, Workshop
@@ -203,9 +203,8 @@ class Worker:
             if lane.blocked and self._bus.trim_acknowledged(lane.output) < lane.bound:
                 lane.blocked = False
         readers = {(s, lane.stage): lane for lane in self._lanes.values() for s in lane.wants(now_s)}
-        held = any(lane.blocked or lane.recovering or lane.heads for lane in self._lanes.values())
+        block_s = self._patience_s(now_s)
         if readers:
-            block_s = FULL_POLL_S if held else POLL_S
             for (stream, stage), entry in self._bus.read_new(readers, block_s).items():
                 lane = readers[stream, stage]
                 if entry.id <= lane.last:
@@ -217,13 +216,23 @@ class Worker:
                     self._take(lane, stream, entry)
             self._look_for_stranded(readers)
         else:
-            self._sleep(FULL_POLL_S if held else POLL_S / 4)
+            self._sleep(min(block_s, POLL_S / 4))
         now_s = self._clock()
         ready = [(lane, due) for lane in self._lanes.values() if not lane.recovering and (due := lane.due(now_s))]
         settled = 0
         for items in self._batches(ready, now_s):
             settled += self._process(items)
         return settled
+
+    def _patience_s(self, now_s: float) -> float:
+        """How long to wait for something new: less while a lane must be looked at again by itself."""
+        patience_s = POLL_S
+        for lane in self._lanes.values():
+            if lane.blocked or lane.recovering or now_s < lane.retry_at_s:
+                return FULL_POLL_S
+            if lane.heads and self._batch_wait_s and lane.due(now_s):
+                patience_s = min(patience_s, self._batch_wait_s / 4)
+        return patience_s
 
     def _batches(self, ready: list[tuple[Lane, Due]], now_s: float) -> Iterator[list[tuple[Lane, Due]]]:
         """What one stage object can process together; a batch that is not full only once its first has waited."""
@@ -268,13 +277,15 @@ class Worker:
 
     def _process(self, items: list[tuple[Lane, Due]]) -> int:
         """Process messages of one stage object, and settle them."""
-        settled = 0
         lane, _ = items[0]
         work = self._workshop[work_key(lane.spec, lane.stage)]
-        for (lane, due), result in zip(items, self._try(work, items), strict=True):
-            if result is not None and self._is_intact(lane, due):
-                settled += self._settle(lane, due, result)
-        return settled
+        done = [
+            (lane, due, result)
+            for (lane, due), result in zip(items, self._try(work, items), strict=True)
+            if result is not None and self._is_intact(lane, due)
+        ]
+        outcomes = self._bus.settle_all([self._settlement(*one) for one in done])
+        return sum(self._after(*one, outcome) for one, outcome in zip(done, outcomes, strict=True))
 
     def _is_intact(self, lane: Lane, due: Due) -> bool:
         """Whether the pixels were there to the end. If not, they are read again: as a gap."""
@@ -312,40 +323,42 @@ class Worker:
             log.error("%s %s: forgets what it had learned: %s", lane.spec.camera, lane.stage, error)
             return give_up(work, turn, {}, why)
 
-    def _settle(self, lane: Lane, due: Due, result: Result) -> int:
+    def _settlement(self, lane: Lane, due: Due, result: Result) -> Settlement:
         entry = entry_of(due)
-        bounds = [lane.spec.bound(m) for m in result.messages]
-        is_tidy_time = entry.id[1] % TRIM_EVERY == TRIM_EVERY - 1
 
         def also(pipe: object) -> None:
             lane.save_into(pipe, result.state, entry.id)
             if result.also is not None:
                 result.also(pipe, self._bus.keys)
 
-        try:
-            left = self._bus.settle(
-                lane.lease,
-                outputs=[(lane.output, m, b) for m, b in zip(result.messages, bounds, strict=True)],
-                acks=[(stream, lane.stage, entry.id_text) for stream in due],
-                also=also,
-                look=Look(lane.output, trim=is_tidy_time),
-            )
-        except LeaseLost as error:
-            log.warning("%s %s: %s", lane.spec.camera, lane.stage, error)
+        return self._bus.settlement(
+            lane.lease,
+            outputs=[(lane.output, m, lane.spec.bound(m)) for m in result.messages],
+            acks=[(stream, lane.stage, entry.id_text) for stream in due],
+            also=also,
+            look=Look(lane.output, trim=entry.id[1] % TRIM_EVERY == TRIM_EVERY - 1),
+        )
+
+    def _after(self, lane: Lane, due: Due, result: Result, outcome: Outcome) -> int:
+        """What Redis made of a settlement; returns how many were settled."""
+        if isinstance(outcome, LeaseLost):
+            log.warning("%s %s: %s", lane.spec.camera, lane.stage, outcome)
             self._lanes.pop((lane.spec.camera, lane.stage), None)
             self._holdings.held.pop((lane.spec.camera, lane.stage), None)
             return 0
-        except redis.OutOfMemoryError:
+        if isinstance(outcome, redis.OutOfMemoryError):
             now_s = self._clock()
             if now_s >= self._full_until_s:
                 log.warning("%s %s: Redis is full; waiting for memory", lane.spec.camera, lane.stage)
             self._full_until_s = now_s + FULL_AGAIN_S
             lane.make_room(self._bus, now_s)
             return 0
+        if isinstance(outcome, redis.ResponseError):
+            raise outcome
         lane.settled(due, result.state)
-        if bounds:
-            lane.bound = min(b.entries for b in bounds)
-        lane.blocked = not lane.spec.live and left.entries >= lane.bound
+        if result.messages:
+            lane.bound = min(lane.spec.bound(m).entries for m in result.messages)
+        lane.blocked = not lane.spec.live and outcome.entries >= lane.bound
         return 1
 
     # -- trouble ------------------------------------------------------------------------------------------------
