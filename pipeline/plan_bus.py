@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline.alerting import AlertWork
 from pipeline.bus import Bus
 from pipeline.errors import BusError
 from pipeline.feed import Feed
+from pipeline.frames import FrameWriter
 from pipeline.lease import Leases
 from pipeline.messages import Snippet
 from pipeline.plan_recording import RecordedWork, Recording, looped
 from pipeline.registry import register, unregister
+from pipeline.shared_memory import host_id, namespace_of, own_folder
 from pipeline.spec import CameraSpec
 from pipeline.work import Work
 from pipeline.worker import Worker
@@ -63,9 +67,12 @@ def recorded_work(recording: Recording, to_all: bool = True) -> Callable[[Camera
 
 
 @contextmanager
-def cast(bus: Bus, recording: Recording, specs: list[CameraSpec], fps: float) -> Iterator[tuple[dict, dict]]:
+def cast(
+    bus: Bus, recording: Recording, specs: list[CameraSpec], fps: float, frames: Path | None
+) -> Iterator[tuple[dict, dict]]:
     """Registered cameras with their feeds, and one worker of each stage; gone from the server at the end.
 
+    `frames`: where in shared memory the pixels go; None: with the messages.
     Gives {camera: (feed, its endless snippets)} and {stage: worker}, the workers to be turned by hand.
     """
     leases = {s: Leases(bus.client, bus.keys, name=f"plan-{s}", stage=s, token=f"plan-{s}", lease_s=LEASE_S)
@@ -75,7 +82,8 @@ def cast(bus: Bus, recording: Recording, specs: list[CameraSpec], fps: float) ->
     for spec in specs:
         spec.ensure_streams(bus)
         leases["decode"].acquire(spec.camera, "decode")
-        feed = Feed(bus, spec, "plan-decode", lambda: None)
+        writer = FrameWriter(frames, host_id(), spec.camera, allowed=lambda: True) if frames is not None else None
+        feed = Feed(bus, spec, "plan-decode", lambda: None, writer)
         feeds[spec.camera] = feed, looped(recording.snippets, camera=spec.camera, run_ms=run_ms, fps=fps)
         register(bus.client, bus.keys, spec)
     build = recorded_work(recording, to_all=not bus.is_cluster)
@@ -85,16 +93,24 @@ def cast(bus: Bus, recording: Recording, specs: list[CameraSpec], fps: float) ->
     finally:
         for worker in workers.values():
             worker.close()
+        if frames is not None:
+            shutil.rmtree(frames, ignore_errors=True)
+            with suppress(OSError):
+                frames.parent.rmdir()
         for spec in specs:
             unregister(bus.client, bus.keys, spec.camera)
 
 
-def rehearse(bus: Bus, recording: Recording, specs: list[CameraSpec], fps: float, snippets: int) -> BusCosts:
+def rehearse(
+    bus: Bus, recording: Recording, specs: list[CameraSpec], fps: float, snippets: int, shared: str | None = None
+) -> BusCosts:
     """Play `snippets` snippets of each camera through all stages of this process, and count.
 
+    `shared`: the server's address, for pixels through shared memory (it must go with this); None: they go inline.
     Raises BusError when it gets nowhere, redis errors as they are.
     """
-    with cast(bus, recording, specs, fps) as (feeds, workers):
+    frames = own_folder() / namespace_of(bus.client, bus.keys, shared) if shared is not None else None
+    with cast(bus, recording, specs, fps, frames) as (feeds, workers):
         _play(feeds, workers, len(specs), WARM_SNIPPETS)
         before = _server(bus)
         spent = _play(feeds, workers, len(specs), snippets)

@@ -27,11 +27,6 @@ class Recording:
     snippets: Sequence[Snippet]
     answers: Mapping[str, Sequence[Answer]]
 
-    def without_pixels(self) -> Recording:
-        """The same with pictures of one pixel: what travels where pixels go through shared memory."""
-        small = [replace(s, pixels=np.ascontiguousarray(s.pixels[:, :1, :1])) for s in self.snippets]
-        return Recording(small, self.answers)
-
 
 def looped(
     snippets: Sequence[Snippet], *, camera: str, run_ms: int, fps: float, live: bool = True

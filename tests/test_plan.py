@@ -17,6 +17,8 @@ from pipeline.messages import Features
 from pipeline.plan import Costs, Demand, Machine, Plan, make_plan
 from pipeline.plan_bus import BusCosts, rehearse
 from pipeline.plan_recording import Answer, RecordedWork, Recording, looped
+from pipeline.server import EmbeddedServer
+from pipeline.shared_memory import own_folder
 
 ROOT = Path(__file__).parents[1]
 DEMAND = Demand(
@@ -135,10 +137,10 @@ def test_recorded_work_answers_for_the_message_it_was_given() -> None:
     assert np.array_equal(made.values, features(1).values)
 
 
-def test_the_rehearsal_counts_what_went_over_the_bus(one_bus: Bus) -> None:
+def test_the_rehearsal_counts_what_went_over_the_bus(one_bus: Bus, one_server: EmbeddedServer) -> None:
     cameras = [spec(f"cam{n}", live=True) for n in range(3)]
     inline = rehearse(one_bus, recording(), cameras, 10, 5)
-    shared = rehearse(one_bus, recording().without_pixels(), cameras, 10, 5)
+    shared = rehearse(one_bus, recording(), cameras, 10, 5, shared=one_server.url)
     pixels = 4 * 64 * 64 * 3
     assert inline.in_bytes - shared.in_bytes == pytest.approx(pixels, rel=0.1)
     assert inline.out_bytes - shared.out_bytes == pytest.approx(pixels, rel=0.1)
@@ -147,6 +149,8 @@ def test_the_rehearsal_counts_what_went_over_the_bus(one_bus: Bus) -> None:
     assert shared.state_bytes > 2000
     assert min(*shared.clients_s.values(), shared.server_s) > 0
     assert not list(one_bus.client.scan_iter(match=f"{one_bus.keys.prefix}:{{cam*")), "it leaves nothing behind"
+    rings = own_folder().glob("*/cam?.*.ring")
+    assert not list(rings), "nor in shared memory"
 
 
 def oddwatch(*arguments: object) -> subprocess.CompletedProcess[str]:

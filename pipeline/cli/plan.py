@@ -64,7 +64,7 @@ def plan(
         cameras=cameras, fps=fps, kept_fps=min(fps, spec.decode.fps or fps), snippet_frames=spec.decode.snippet_frames,
         mbit=mbit or facts.mbit, utilisation=utilisation, lease_s=settings.runtime.lease_s, stream_mb=spec.stream_mb,
     )  # fmt: skip
-    inline, shared = (_bus_costs(settings, spec, r, fps) for r in (recording, recording.without_pixels()))
+    inline, shared = (_bus_costs(settings, spec, recording, fps, through) for through in (False, True))
     costs = Costs(
         decode_s=measured.decode_s, decoder_mb=measured.decoder_mb, stages=measured.stages,
         pixel_bytes=float(recording.snippets[0].pixels.nbytes), inline=inline, shared=shared,
@@ -109,11 +109,12 @@ def _measure(path: Path, spec: CameraSpec, settings: Config, fps: float) -> tupl
     return costs, recording, device
 
 
-def _bus_costs(settings: Config, spec: CameraSpec, recording: Recording, fps: float) -> BusCosts:
+def _bus_costs(settings: Config, spec: CameraSpec, recording: Recording, fps: float, through_memory: bool) -> BusCosts:
     with EmbeddedServer(memory_mb=settings.redis.memory_mb) as server:
         bus = Bus(connect(server.url), Keys())
         specs = [spec.model_copy(update={"camera": f"plan{n}"}) for n in range(REHEARSED_CAMERAS)]
-        return rehearse(bus, recording, specs, fps, REHEARSED_SNIPPETS)
+        shared = server.url if through_memory else None
+        return rehearse(bus, recording, specs, fps, REHEARSED_SNIPPETS, shared)
 
 
 def _machine(device: str, network_mbit: float) -> Machine:
