@@ -48,14 +48,20 @@ class Slot:
 
 
 class Ring:
-    """One file of slots of one size, made when they are needed, the lowest free one used first."""
+    """One file with room for slots of one size, which take memory when they are first used, the lowest free one first.
 
-    def __init__(self, path: Path, slot_bytes: int) -> None:
+    The file is as long as all of them from the beginning, so that it is mapped once.
+    """
+
+    def __init__(self, path: Path, slot_bytes: int, capacity: int) -> None:
         """Raises OSError."""
         self.path = path
         self.slot_bytes = -(-slot_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._capacity = capacity
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
+        os.ftruncate(self._fd, capacity * self.slot_bytes)
+        self._memory = np.frombuffer(mmap.mmap(self._fd, 0), np.uint8)
         self._slots: list[Slot] = []
 
     def release(self, oldest: Id | None) -> None:
@@ -72,14 +78,14 @@ class Ring:
         for slot in self._slots:
             if slot.holds is None:
                 return slot
-        if len(self._slots) < limit:
+        if len(self._slots) < min(limit, self._capacity):
             return self._grow()
         return min(self._slots, key=lambda s: s.holds or (0, 0)) if overwrite and self._slots else None
 
     def _grow(self) -> Slot:
         offset = len(self._slots) * self.slot_bytes
         os.posix_fallocate(self._fd, offset, self.slot_bytes)
-        memory = np.frombuffer(mmap.mmap(self._fd, self.slot_bytes, offset=offset), np.uint8)
+        memory = self._memory[offset : offset + self.slot_bytes]
         slot = Slot(offset, memory, memory[:8].view(np.uint64))
         self._slots.append(slot)
         return slot
@@ -157,7 +163,8 @@ class FrameWriter:
                 return None
             if self._held is None or not os.fstat(self._held).st_nlink:
                 self._held = use(self._folder)
-            self._ring = Ring(self._folder / f"{self._camera}.{uuid.uuid4().hex[:12]}.ring", HEAD_BYTES + nbytes)
+            path = self._folder / f"{self._camera}.{uuid.uuid4().hex[:12]}.ring"
+            self._ring = Ring(path, HEAD_BYTES + nbytes, limit)
         return self._ring.slot(0 if is_full else limit, overwrite and not is_full)
 
     def _warn(self, error: OSError) -> None:

@@ -6,7 +6,7 @@ import mmap
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +29,8 @@ class ForeignFrames(OddwatchError):
 class Ring:
     """A ring as its readers see it."""
 
-    fd: int
-    views: dict[int, np.ndarray] = field(default_factory=dict)
-    """Offset -> uint8: a slot's head and pixels."""
+    memory: np.ndarray
+    """uint8: all its slots."""
     was_used: bool = True
 
 
@@ -77,9 +76,8 @@ class FrameReader:
     def tidy(self) -> None:
         """Let go of files that were removed, or not read since the last time. To be called every few seconds."""
         for key, ring in list(self._rings.items()):
-            if not ring.was_used or not os.fstat(ring.fd).st_nlink:
+            if not ring.was_used or not (self._folder / key[0] / key[1]).exists():
                 self._rings.pop(key)
-                os.close(ring.fd)
             ring.was_used = False
         for namespace in self._held.keys() - {namespace for namespace, _ in self._rings}:
             os.close(self._held.pop(namespace))
@@ -103,7 +101,7 @@ class FrameReader:
         _, _, shape = fields[b"pixels:array"].decode().partition(" ")
         nbytes = int(np.prod([int(n) for n in shape.split(",")]))
         slot = self._view(namespace, name, int(offset), HEAD_BYTES + nbytes)
-        if slot is None or int(slot[:8].view(np.uint64)[0]) != int(generation):
+        if slot is None or int(generation) % 2 or int(slot[:8].view(np.uint64)[0]) != int(generation):
             return None
         fence()
         return slot, nbytes, int(generation)
@@ -114,18 +112,17 @@ class FrameReader:
             try:
                 if namespace not in self._held:
                     self._held[namespace] = use(self._folder / namespace)
-                ring = Ring(os.open(self._folder / namespace / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
-            except OSError:
+                fd = os.open(self._folder / namespace / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except (FileNotFoundError, PermissionError):
                 return None
+            try:
+                ring = Ring(np.frombuffer(mmap.mmap(fd, 0, prot=mmap.PROT_READ), np.uint8))
+            finally:
+                os.close(fd)
             self._rings[namespace, name] = ring
         ring.was_used = True
-        view = ring.views.get(offset)
-        if view is None or len(view) < nbytes:
-            if offset % mmap.PAGESIZE or offset + nbytes > os.fstat(ring.fd).st_size:
-                return None
-            memory = mmap.mmap(ring.fd, nbytes, prot=mmap.PROT_READ, offset=offset)
-            view = ring.views[offset] = np.frombuffer(memory, np.uint8)
-        return view
+        slot = ring.memory[offset : offset + nbytes]
+        return slot if len(slot) == nbytes and offset % mmap.PAGESIZE == 0 else None
 
 
 def gap(fields: Fields, detail: str) -> Message:

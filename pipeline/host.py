@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import signal
 import sys
 import time
@@ -70,6 +71,7 @@ class Role(Protocol):
 def run_worker(host: Host, stage: str, name: str, token: str) -> int:
     """Work as one stage until SIGTERM (or SIGINT at a terminal of its own). Returns the exit code."""
     log_to_stderr(host.log_level, stage)
+    _allow_many_files()
     stop_asked = False
 
     def ask_to_stop(*_: object) -> None:
@@ -96,6 +98,13 @@ def run_worker(host: Host, stage: str, name: str, token: str) -> int:
     except OddwatchError as error:
         log.error("%s", error)
         return error.exit_code
+
+
+def _allow_many_files() -> None:
+    """Each camera's shared memory is an open file: the usual 1024 would not do for hundreds of them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard and hard != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _role(host: Host, stage: str, bus: Bus, leases: Leases) -> Role:

@@ -17,6 +17,7 @@ from pipeline.holdings import POLL_S, Holdings, Key
 from pipeline.keeper import Keeper
 from pipeline.lane import Due, Lane, attempts_of, came_s, entry_of, turn_of, work_key
 from pipeline.lease import Leases
+from pipeline.messages import Snippet
 from pipeline.settlement import Look, Outcome, Settlement
 from pipeline.spec import CameraSpec
 from pipeline.work import Result, Work, give_up
@@ -289,7 +290,8 @@ class Worker:
 
     def _is_intact(self, lane: Lane, due: Due) -> bool:
         """Whether the pixels were there to the end. If not, they are read again: as a gap."""
-        lost = [(stream, h) for stream, h in due.items() if not self._frames.is_intact(h.entry.fields)]
+        seen = [(stream, head) for stream, head in due.items() if isinstance(head.message, Snippet)]
+        lost = [(stream, head) for stream, head in seen if not self._frames.is_intact(head.entry.fields)]
         for stream, head in lost:
             self._take(lane, stream, head.entry, head.attempts)
         return not lost

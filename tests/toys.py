@@ -119,12 +119,13 @@ def worker(
     work_for: Callable[[CameraSpec, str], Work] = toy_work,
     name: str = "",
     lease_s: float = 60,
+    **more: Any,
 ) -> Worker:
     """A worker of which the test makes every turn."""
     clock = clock or FakeClock()
     name = name or f"{stage}-worker"
     leases = Leases(bus.client, bus.keys, name=name, stage=stage, token=f"{name}:{next(TOKENS)}", lease_s=lease_s)
-    return Worker(bus, leases, work_for, clock=clock, sleep=clock.sleep)
+    return Worker(bus, leases, work_for, clock=clock, sleep=clock.sleep, **more)
 
 
 def turn_until(done: Callable[[], bool], *workers: Worker, turns: int = 400) -> None:

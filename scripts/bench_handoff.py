@@ -1,0 +1,131 @@
+"""Snippets from one process to another over the real bus, against a plain copy of the same bytes and against inline.
+
+python scripts/bench_handoff.py [REPEATS]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+
+from pipeline.bus import Bus, connect
+from pipeline.config import Config
+from pipeline.feed import Feed
+from pipeline.frames_reader import FrameReader
+from pipeline.frames_sweep import swept
+from pipeline.keys import Keys
+from pipeline.messages import Snippet
+from pipeline.server import EmbeddedServer, die_with_parent
+from pipeline.spec import CameraSpec, make_spec
+from pipeline.transport import Transport
+
+SHAPE = (16, 224, 224, 3)
+SNIPPETS = {"shared": 600, "inline": 120}
+WARM_UP = 20
+COPIES = 200
+GROUP = "features:motion"
+
+
+def measure(repeats: int = 5) -> dict:
+    """Ratios of a hand-off's bandwidth to that of `np.copyto` and of shared memory to inline: median, least, greatest.
+
+    Each repeat measures all three right after one another, so that what else the machine does weighs on all.
+    """
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, SHAPE, np.uint8)
+    rounds = []
+    with EmbeddedServer(memory_mb=512) as server:
+        for n in range(repeats):
+            copy_s = _copy_s(pixels)
+            shared_s = _handoff_s(server.url, f"shared{n}", "shared", pixels)
+            copy_s = (copy_s + _copy_s(pixels)) / 2
+            inline_s = _handoff_s(server.url, f"inline{n}", "inline", pixels)
+            rounds.append({"copy_s": copy_s, "shared_s": shared_s, "inline_s": inline_s})
+    return {
+        "bytes": pixels.nbytes,
+        "copy_gb_s": _spread([pixels.nbytes / r["copy_s"] / 1e9 for r in rounds]),
+        "shared_gb_s": _spread([pixels.nbytes / r["shared_s"] / 1e9 for r in rounds]),
+        "inline_gb_s": _spread([pixels.nbytes / r["inline_s"] / 1e9 for r in rounds]),
+        "shared_to_copy": _spread([r["copy_s"] / r["shared_s"] for r in rounds]),
+        "shared_to_inline": _spread([r["inline_s"] / r["shared_s"] for r in rounds]),
+    }
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "least": min(values), "greatest": max(values)}
+
+
+def _copy_s(pixels: np.ndarray) -> float:
+    """Seconds of one copy into memory that is there already."""
+    to = np.empty_like(pixels)
+    np.copyto(to, pixels)
+    begun = time.perf_counter()
+    for _ in range(COPIES):
+        np.copyto(to, pixels)
+    return (time.perf_counter() - begun) / COPIES
+
+
+def _handoff_s(url: str, prefix: str, transport: str, pixels: np.ndarray) -> float:
+    """Seconds per snippet from a decoder's `Feed` in another process to a reader that acknowledges each."""
+    bus = Bus(connect(url), Keys(prefix))
+    spec = make_spec(Config(), camera="bench", source="/bench", kind="file", run_ms=1)
+    spec.ensure_streams(bus)
+    lease = (bus.keys.lease(spec.camera, GROUP), "reader")
+    bus.client.set(*lease)
+    bus.client.set(bus.keys.lease(spec.camera, "decode"), "writer")
+    count = SNIPPETS[transport]
+    parent = os.getpid()
+    with swept(bus, url, True):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                die_with_parent(parent)
+                _write(url, prefix, transport, spec, pixels, count)
+                code = 0
+            finally:
+                os._exit(code)
+        frames, reader = FrameReader(), (bus.keys.stream(spec.camera, "snippets"), GROUP)
+        done, begun = 0, 0.0
+        while done < count:
+            for entry in bus.read_new([reader], 1.0).values():
+                message = frames.message(entry.fields)
+                assert isinstance(message, Snippet)
+                assert message.pixels[3, 5, 7, 1] == pixels[3, 5, 7, 1]
+                bus.settle(lease, acks=[(*reader, entry.id_text)])
+                done += 1
+                if done == WARM_UP:
+                    begun = time.perf_counter()
+        took_s = time.perf_counter() - begun
+        os.waitpid(pid, 0)
+        frames.close()
+    bus.client.flushall()
+    bus.client.close()
+    return took_s / (count - WARM_UP)
+
+
+def _write(url: str, prefix: str, transport: str, spec: CameraSpec, pixels: np.ndarray, count: int) -> None:
+    bus = Bus(connect(url), Keys(prefix))
+    frames = Transport(bus, transport, url).writer(bus, spec, lambda: True)  # type: ignore[arg-type]
+    feed = Feed(bus, spec, "writer", lambda: None, frames)
+    times_s = np.arange(SHAPE[0]) / 25.0
+    first = Snippet(
+        camera=spec.camera, run_ms=1, seq=0, first_frame=0, times_s=times_s, pixels=pixels,
+        picked=np.arange(SHAPE[0], dtype=np.int32), thumb=bytes(8000),
+    )  # fmt: skip
+    for seq in range(count):
+        feed.publish(replace(first, seq=seq, first_frame=seq * SHAPE[0]), {"next_frame": seq})
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 5), indent=1))
