@@ -139,11 +139,12 @@ def model_specs(models: Mapping[str, ModelConfig]) -> dict[str, ModelSpec]:
             checkpoint = load_checkpoint(path)
             try:
                 learned = Preprocessing.read(checkpoint.meta)
+                features = reads_features(checkpoint.kind, checkpoint, model.features)
             except CheckpointError as error:
                 raise CheckpointError(f"{path}: {error}") from error
             specs[name] = ModelSpec(
-                kind=checkpoint.kind, features=reads_features(checkpoint.kind, checkpoint, model.features),
-                checkpoint=str(path), sha256=checkpoint.sha256, learned=learned,
+                kind=checkpoint.kind, features=features, checkpoint=str(path), sha256=checkpoint.sha256,
+                learned=learned,
             )  # fmt: skip
     return specs
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from dense_makers import DATA, relative_error, seed_weights
-from e2e import Ended, oddwatch
+from e2e import Ended, film, oddwatch
 from scipy.io import savemat
 
 from pipeline.errors import CheckpointError
@@ -151,3 +151,13 @@ def test_mistakes_are_one_line(imported: tuple[Path, Ended], tmp_path: Path, arg
     done = oddwatch("import", "rtfm", folder / "rtfm.pkl", *[word for pair in options.items() for word in pair])
     assert (done.code, done.err.count("\n")) == (2, 1), done.err
     assert said in done.err
+
+
+def test_a_model_of_feature_files_says_that_it_cannot_score_footage(
+    imported: tuple[Path, Ended], tmp_path: Path
+) -> None:
+    folder, _ = imported
+    film(tmp_path / "a.mp4", 20)
+    done = oddwatch("score", tmp_path / "a.mp4", "--model", folder / "rtfm.safetensors", "--out", tmp_path / "out")
+    assert (done.code, done.err.count("\n")) == (2, 1), done.err
+    assert "rtfm.safetensors: reads features that others extracted" in done.err

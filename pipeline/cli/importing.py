@@ -80,6 +80,8 @@ def _import(published: Published, file: Path, out: Path, normal: list[str], feat
         f"{out}: {published.kind} on {extractor}, calibrated on {snippets} normal snippets of {len(videos)} videos"
     )
     command = "evaluate --manifest FEATURES.jsonl" if features == FROM_FILES else "score VIDEO"
+    if checkpoint.meta["architecture"].get("mode") == "paper":
+        command = "evaluate --mode paper --manifest MANIFEST.jsonl"
     typer.echo(f"use it: oddwatch {command} --model {out} --out DIR")
 
 

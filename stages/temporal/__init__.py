@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Protocol
 
-from pipeline.errors import ConfigError
+from pipeline.errors import CheckpointError, ConfigError
 from pipeline.messages import Features, Scores, Snippet
 from stages.checkpoint import Checkpoint
 from stages.stage import Stage
@@ -32,17 +32,25 @@ class TemporalModel(Stage[Features | Snippet, Scores], Protocol):
     """The extractor it reads, or None: it reads snippets."""
 
 
+FROM_FILES = "file"
+"""What stands for the extractor of features that others extracted: `file@D`."""
 READS_SNIPPETS = frozenset({"future_frame"})
 
 
 def reads_features(kind: str, checkpoint: Checkpoint | None, otherwise: str) -> str | None:
     """The extractor a model reads: the one its checkpoint was made with, else `otherwise`; None: it reads snippets.
 
-    Raises ConfigError for an unknown kind.
+    Raises ConfigError for an unknown kind, CheckpointError for one that reads features from files.
     """
     if _known(kind) in READS_SNIPPETS:
         return None
-    return otherwise if checkpoint is None else str(checkpoint.meta["extractor"]).partition("@")[0]
+    name = otherwise if checkpoint is None else str(checkpoint.meta["extractor"]).partition("@")[0]
+    if name == FROM_FILES:
+        raise CheckpointError(
+            "reads features that others extracted, no footage; use it with 'oddwatch evaluate' on a manifest of "
+            "feature files"
+        )
+    return name
 
 
 def build_model(kind: str, name: str, checkpoint: Checkpoint | None = None, device: str = "cpu") -> TemporalModel:

@@ -121,7 +121,7 @@ def build(name: str, checkpoint: Checkpoint | None, device: str) -> CausalRTFM |
     if config.mode == "paper":
         raise CheckpointError(
             f"{name}: this rtfm checkpoint needs whole videos (mode paper) and cannot score a stream; use it with "
-            "'oddwatch evaluate', or train one with mode lookahead (the same network) or causal"
+            "'oddwatch evaluate --mode paper', or make one with mode lookahead (the same network) or causal"
         )
     trained = Trained.of(name, checkpoint, config.input_dim)
     net = RTFM(config)
