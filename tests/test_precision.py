@@ -1,0 +1,36 @@
+"""`workers.precision` reaches the feature networks, and it is said when it does."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from makers import spec
+from means_extractor import Means
+
+from pipeline.assembly import work_builder
+from pipeline.cli.session import host_for
+from pipeline.config import Config
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_the_configuration_says_reaches_the_network(
+    precision: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = []
+
+    def build(*args: str) -> Means:
+        asked.append(args)
+        return Means()
+
+    monkeypatch.setattr("stages.features.build_extractor", build)
+    host = host_for(Config.model_validate({"workers": {"precision": precision, "device": "cpu"}}), "unix:///nothing")
+    with caplog.at_level(logging.INFO):
+        work_builder(host.device, False, host.precision)(spec(), "features:i3d")
+    assert asked == [("i3d", "cpu", precision)]
+    assert ("i3d computes in bf16" in caplog.text) == (precision == "bf16")
+
+
+def test_another_precision_is_refused_in_the_configuration() -> None:
+    with pytest.raises(ValueError, match=r"workers\.precision"):
+        Config.model_validate({"workers": {"precision": "fp8"}})
