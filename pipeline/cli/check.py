@@ -49,7 +49,7 @@ def _redis(config: Config) -> Finding:
 def _models(config: Config) -> list[Finding]:
     from pipeline.assembly import resolve_device, work_builder
 
-    build = work_builder(resolve_device(config.workers.device), False)
+    build = work_builder(resolve_device(config.workers.device), False, config.workers.precision)
     names = [n for n, c in config.cameras.items() if c.enabled] or ["any"]
     findings: list[Finding] = []
     for name in names:
