@@ -160,22 +160,22 @@ def _read(source: Source, settings: DecodeSettings) -> list[Snippet]:
 
 
 def _decode(source: Source, settings: DecodeSettings) -> tuple[float, list[Snippet]]:
-    """CPU seconds per frame, the fastest of several readings, and the whole snippets. Raises SourceError."""
-    best_s, deadline = float("inf"), time.monotonic() + DECODE_S
+    """CPU seconds per frame, over several readings, and the whole snippets. Raises SourceError."""
+    deadline, frames = time.monotonic() + DECODE_S, 0
     snippets: list[Snippet] = []
+    begun_s = time.process_time()
     while not snippets or time.monotonic() < deadline:
-        begun_s = time.process_time()
         snippets = _read(source, settings)
-        frames = sum(len(s.times_s) for s in snippets)
-        if not frames:
+        if not snippets:
             raise SourceError(f"{source.redacted}: holds no sound picture; give another --sample")
-        best_s = min(best_s, (time.process_time() - begun_s) / frames)
+        frames += sum(len(s.times_s) for s in snippets)
+    spent_s = time.process_time() - begun_s
     whole = [s for s in snippets if len(s.picked) == settings.snippet_frames]
     if not whole:
         raise SourceError(
             f"{source.redacted}: shorter than one snippet of {settings.snippet_frames} frames; give another --sample"
         )
-    return best_s, whole
+    return spent_s / frames, whole
 
 
 def _pass(
