@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 from e2e import Ended, film, fitted, oddwatch, rows
 
+from stages.alerting.settings import AlertSettings
+from stages.evaluation.alarms import alarms
+from stages.evaluation.scores_csv import read_scores
+
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
@@ -38,8 +42,33 @@ def test_metrics_have_the_documented_keys_and_find_the_races(evaluated: tuple[Pa
 def test_scores_plot_and_report_are_left(evaluated: tuple[Path, Ended]) -> None:
     out, _ = evaluated
     assert (out / "roc.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "timelines.png").read_bytes().startswith(b"\x89PNG")
     assert "race.mp4" in (out / "report.html").read_text()
     assert len(rows(out / "scores/race.scores.csv")) == 160
+
+
+def test_what_would_be_raised_is_what_was_raised(evaluated: tuple[Path, Ended]) -> None:
+    out, _ = evaluated
+    alerts = [json.loads(line) for line in (out / "scores/alerts.jsonl").read_text().splitlines()]
+    raised = sorted((a["start_frame"], a["end_frame"]) for a in alerts if a["phase"] == "close")
+    tables = [read_scores(path) for path in (out / "scores").glob("*.csv")]
+    assert raised
+    assert sorted(span for t in tables for span in alarms(t.times_s, t.score, AlertSettings())) == raised
+
+
+def test_a_lower_threshold_raises_more_and_scores_nothing_again(evaluated: tuple[Path, Ended]) -> None:
+    out, _ = evaluated
+    before = json.loads((out / "metrics.json").read_text())
+    manifest = out.parent / "in/manifest.jsonl"
+    again = oddwatch(
+        "evaluate", "--manifest", manifest, "--model", fitted(), "--out", out, "--threshold", "0.05", "--json"
+    )
+    assert again.code == 0, again.err
+    metrics = json.loads(again.out)
+    assert metrics["roc_auc"] == before["roc_auc"]
+    assert metrics["threshold"] == 0.05
+    assert metrics["events"]["alerted"] == 2
+    assert metrics["false_alarms"]["normal_frames_at_or_above_threshold"] > 0.5
 
 
 def test_judging_again_scores_nothing_again(evaluated: tuple[Path, Ended]) -> None:
