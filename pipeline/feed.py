@@ -64,7 +64,7 @@ class Feed:
                 pipe.hset(self._health, mapping=health)
 
         entry = self._encoded(message, bound.entries)
-        look = Look(self.stream, trim=True, oldest=self._frames is not None and self._frames.in_use)
+        look = Look(self.stream, trim=True)
         wait_s = 0.05
         while True:
             self.beat()
@@ -92,7 +92,7 @@ class Feed:
     def _after(self, left: Left, entries: int) -> None:
         self._free = entries - left.entries
         if self._frames is not None:
-            self._frames.release(left.oldest, left.entries == 0)
+            self._frames.release(left.needed, left.entries == 0)
 
     def _make_room(self, drop_unread: bool) -> bool:
         try:
@@ -129,8 +129,7 @@ class Feed:
         while not self.spec.live and self._free <= 0:
             self.beat()
             try:
-                oldest = self._frames is not None and self._frames.in_use
-                self._after(trim(self.bus.client, self.stream, oldest=oldest), entries)
+                self._after(trim(self.bus.client, self.stream), entries)
             except (redis.RedisError, *OUTAGE) as error:
                 if "no such key" in str(error):
                     return

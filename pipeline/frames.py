@@ -64,10 +64,10 @@ class Ring:
         self._memory = np.frombuffer(mmap.mmap(self._fd, 0), np.uint8)
         self._slots: list[Slot] = []
 
-    def release(self, oldest: Id | None) -> None:
-        """Free the slots of entries that are older than the oldest in the stream (None: it is empty)."""
+    def release(self, needed: Id | None) -> None:
+        """Free the slots of entries before `needed`; None: all."""
         for slot in self._slots:
-            if slot.holds is not None and (oldest is None or slot.holds < oldest):
+            if slot.holds is not None and (needed is None or slot.holds < needed):
                 slot.holds = None
 
     def slot(self, limit: int, overwrite: bool) -> Slot | None:
@@ -143,15 +143,10 @@ class FrameWriter:
         slot.holds = (snippet.run_ms, snippet.seq)
         return f"{self._host} {self._folder.name}/{self._ring.path.name} {slot.offset} {generation}"
 
-    @property
-    def in_use(self) -> bool:
-        """Whether anything lies in shared memory."""
-        return self._ring is not None
-
-    def release(self, oldest: Id | None, is_empty: bool = False) -> None:
-        """Free what lies before the oldest entry that the stream still holds; all of it if it `is_empty`."""
-        if self._ring is not None and (is_empty or oldest is not None):
-            self._ring.release(oldest)
+    def release(self, needed: Id | None, is_empty: bool = False) -> None:
+        """Free what lies before the first entry that a reader may still need; all of it if the stream `is_empty`."""
+        if self._ring is not None and (is_empty or needed is not None):
+            self._ring.release(None if is_empty else needed)
 
     def _slot(self, nbytes: int, limit: int, overwrite: bool) -> Slot | None:
         if self._ring is not None and (self._ring.slot_bytes < HEAD_BYTES + nbytes or self._ring.is_gone):

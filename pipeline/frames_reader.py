@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import re
@@ -99,7 +100,7 @@ class FrameReader:
                 "frames.transport: inline for the decode worker"
             )
         _, _, shape = fields[b"pixels:array"].decode().partition(" ")
-        nbytes = int(np.prod([int(n) for n in shape.split(",")]))
+        nbytes = math.prod(int(n) for n in shape.split(","))
         slot = self._view(namespace, name, int(offset), HEAD_BYTES + nbytes)
         if slot is None or int(generation) % 2 or int(slot[:8].view(np.uint64)[0]) != int(generation):
             return None

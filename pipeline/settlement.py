@@ -37,28 +37,25 @@ local function trim(stream)
     if group['pending'] > 0 then m, s = id(redis.call('XPENDING', stream, group['name'])[2]) end
     if not ms or m < ms or (m == ms and s < seq) then ms, seq = m, s end
   end
-  if ms then redis.call('XTRIM', stream, 'MINID', string.format('%.0f-%.0f', ms, seq)) end
+  if not ms then return '' end
+  local needed = string.format('%.0f-%.0f', ms, seq)
+  redis.call('XTRIM', stream, 'MINID', needed)
+  return needed
 end
-local function left(stream, oldest)
-  local first = ''
-  if oldest == '1' then
-    local entry = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
-    if entry then first = entry[1] end
-  end
-  return {redis.call('XLEN', stream), first}
+local function look(stream, trimming)
+  local needed = ''
+  if trimming == '1' and redis.call('EXISTS', stream) == 1 then needed = trim(stream) end
+  return {redis.call('XLEN', stream), needed}
 end
 """
-TRIM = _TRIM + "trim(KEYS[1]) return left(KEYS[1], ARGV[1])"
-LOOK = (
-    _TRIM + "if ARGV[2] == '1' and redis.call('EXISTS', KEYS[1]) == 1 then trim(KEYS[1]) end "
-    "return left(KEYS[1], ARGV[1])"
-)
+TRIM = _TRIM + "local needed = trim(KEYS[1]) return {redis.call('XLEN', KEYS[1]), needed}"
+LOOK = _TRIM + "return look(KEYS[1], ARGV[1])"
 SETTLE = (
     _TRIM
     + """
 local holder = redis.call('GET', KEYS[1])
 if holder ~= ARGV[1] then return {0, holder or ''} end
-local at = 5
+local at = 4
 while at <= #ARGV do
   local n = tonumber(ARGV[at])
   local reply = redis.pcall(unpack(ARGV, at + 1, at + n))
@@ -70,8 +67,7 @@ while at <= #ARGV do
   at = at + n + 1
 end
 if ARGV[2] == '' then return {1, 0, ''} end
-if ARGV[3] == '1' and redis.call('EXISTS', ARGV[2]) == 1 then trim(ARGV[2]) end
-local l = left(ARGV[2], ARGV[4])
+local l = look(ARGV[2], ARGV[3])
 return {1, l[1], l[2]}
 """
 )
@@ -84,8 +80,6 @@ class Look:
     stream: str
     trim: bool = False
     """First delete what all its groups have acknowledged."""
-    oldest: bool = False
-    """Also which entry is the oldest (which copies that entry: only for small ones)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +87,8 @@ class Left:
     """What a stream holds."""
 
     entries: int = 0
-    oldest: tuple[int, int] | None = None
-    """Its first id; None if it is empty or was not asked for."""
+    needed: tuple[int, int] | None = None
+    """Every group has acknowledged all before this id; None if it has no groups, or was not trimmed."""
 
 
 class Recorder(CoreCommands):
@@ -168,7 +162,7 @@ def _answer(ask: Callable[[], Any]) -> Any:
 
 def _script(settlement: Settlement) -> Command:
     (key, token), look = settlement.lease, settlement.look
-    wanted = (look.stream, int(look.trim), int(look.oldest)) if look else ("", 0, 0)
+    wanted = (look.stream, int(look.trim)) if look else ("", 0)
     args = [part for command in settlement.commands for part in (len(command), *command)]
     return "EVAL", SETTLE, 1, key, token, *wanted, *args
 
@@ -192,7 +186,7 @@ def _transaction(client: Any, settlement: Settlement) -> Left:
             for command in commands:
                 pipe.execute_command(*command)
             if look is not None:
-                pipe.execute_command("EVAL", LOOK, 1, look.stream, int(look.oldest), int(look.trim))
+                pipe.execute_command("EVAL", LOOK, 1, look.stream, int(look.trim))
             try:
                 replies = pipe.execute(raise_on_error=False)
             except redis.WatchError:
@@ -208,14 +202,14 @@ def _transaction(client: Any, settlement: Settlement) -> Left:
         return _left(replies[-1]) if look is not None else Left()
 
 
-def trim(client: Any, stream: str, *, oldest: bool = False) -> Left:
+def trim(client: Any, stream: str) -> Left:
     """Delete what every group of the stream has acknowledged. Raises redis.ResponseError if there is no stream."""
-    return _left(client.execute_command("EVAL", TRIM, 1, stream, int(oldest)))
+    return _left(client.execute_command("EVAL", TRIM, 1, stream))
 
 
 def _left(reply: Any) -> Left:
-    entries, first = reply
-    if not first:
+    entries, needed = reply
+    if not needed:
         return Left(int(entries))
-    ms, _, seq = first.decode().partition("-")
+    ms, _, seq = needed.decode().partition("-")
     return Left(int(entries), (int(ms), int(seq)))
