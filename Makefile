@@ -26,8 +26,8 @@ check: $(STAMP)  ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP)  ## benchmarks
-	$(BIN)/python scripts/bench.py
+bench: $(STAMP)  ## benchmarks, side by side with what they are compared with (20 minutes; BENCH_ARGS=--quick)
+	$(BIN)/python scripts/bench.py $(BENCH_ARGS)
 
 clean:  ## remove what make made
 	rm -rf $(VENV) demo

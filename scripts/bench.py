@@ -1,101 +1,103 @@
-"""What the pipeline costs on top of its stages: ratios, each measured side by side in this run.
+"""What Oddwatch costs, each figure measured beside what it is compared with, in this run.
 
-    python scripts/bench.py [--repeats 3] [--json FILE]
+    python scripts/bench.py [--quick] [--only ROW]... [--work DIR] [--json FILE] [--markdown FILE]
 
-Footage is made, nothing is fetched. A ratio of 1 means that Redis, processes and accounting cost nothing.
+Footage is made; only the peers are fetched (from PyPI, into an environment of their own under --work, which is kept).
+On a quiet machine of two cores the whole takes under 20 minutes. --quick measures little, once: for trying it out.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
-import statistics
+import os
+import platform
 import sys
-import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from pipeline.threads import single_thread_libraries  # noqa: E402
 
 single_thread_libraries()
 
-from pipeline.cli.fit import fit_checkpoint  # noqa: E402
-from pipeline.cli.score import score_files  # noqa: E402
-from pipeline.cli.session import named_models  # noqa: E402
-from pipeline.config import Config  # noqa: E402
-from pipeline.messages import Gap  # noqa: E402
-from pipeline.work import TransformWork  # noqa: E402
-from stages.checkpoint import load_checkpoint  # noqa: E402
-from stages.decode import DecodeSettings, read_messages  # noqa: E402
-from stages.demo_footage import make_demo  # noqa: E402
-from stages.features import build_extractor  # noqa: E402
-from stages.sources import expand  # noqa: E402
-from stages.temporal import build_model  # noqa: E402
+from bench_row import Row, as_markdown, cores  # noqa: E402
 
-
-def plain_loop(path: Path, checkpoint: Path) -> int:
-    """Decode, features and model in one process, no Redis; returns the frames scored."""
-    features = TransformWork(build_extractor("motion"))
-    model = TransformWork(build_model("novelty", "novelty", load_checkpoint(checkpoint)))
-    feature_state, model_state, frames = {}, {}, 0
-    for message in read_messages(expand([str(path)])[0], DecodeSettings(), 0, time.time):
-        described = features.run([({"snippets": message}, feature_state)])[0]
-        feature_state = described.state
-        for item in described.messages:
-            scored = model.run([({"features:motion": item}, model_state)])[0]
-            model_state = scored.state
-        frames += 0 if isinstance(message, Gap) else len(message.times_s)
-    return frames
-
-
-def pipeline(paths: list[Path], checkpoint: Path, out: Path) -> int:
-    """The same files through all stages over the embedded server, start-up included; returns the frames scored."""
-    config = Config().model_copy(update={"models": named_models([checkpoint])})
-    scoring = score_files([str(p) for p in paths], out, config, resume=False, quiet=True)
-    return sum(r.scored for r in scoring.results)
-
-
-def frames_per_s(work: Callable[[], int]) -> float:
-    begun_s = time.perf_counter()
-    return work() / (time.perf_counter() - begun_s)
+FIGURES = {
+    "pipeline": "bench_pipeline",
+    "decode": "bench_decode",
+    "handoff": "bench_handoff_rows",
+    "cameras": "bench_cameras",
+    "memory": "bench_memory",
+    "latency": "bench_latency",
+    "peers": "bench_peers",
+    "streaming": "bench_streaming",
+    "gpu": "bench_gpu",
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", action="append", choices=FIGURES, metavar="ROW", help=f"one of {', '.join(FIGURES)}")
+    parser.add_argument("--quick", action="store_true", help="little footage, one repeat")
+    parser.add_argument("--work", type=Path, default=_cache(), help="where footage and peers are kept (%(default)s)")
+    parser.add_argument("--json", type=Path, help="write all that was measured")
+    parser.add_argument("--markdown", type=Path, help="write the table, as in docs/benchmarks.md")
     arguments = parser.parse_args()
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        base = Path(folder)
-        footage = make_demo(base)
-        checkpoint = base / "model.safetensors"
-        fit_checkpoint([str(p) for p in footage.normal], checkpoint, "motion")
-        for name, files in (("one file", [footage.test]), ("two files", [footage.test, footage.normal[0]])):
-            ratios, speeds = [], []
-            for repeat in range(arguments.repeats):
-                plain = frames_per_s(lambda files=files: sum(plain_loop(f, checkpoint) for f in files))
-                ours = frames_per_s(lambda files=files, out=base / f"{name}{repeat}": pipeline(files, checkpoint, out))
-                ratios.append(ours / plain)
-                speeds.append(ours)
-            rows.append(
-                {
-                    "figure": f"whole pipeline over Redis, {name}, start-up included",
-                    "against": "plain loop in one process",
-                    "ratio": statistics.median(ratios), "spread": [min(ratios), max(ratios)],
-                    "frames_per_s": statistics.median(speeds),
-                }
-            )  # fmt: skip
-    for row in rows:
-        low, high = row["spread"]
-        print(f"{row['figure']} / {row['against']}:")
-        print(f"  {row['ratio']:.2f} ({low:.2f}-{high:.2f}); {row['frames_per_s']:.0f} frames/s")
+    work = arguments.work / ("quick" if arguments.quick else "full")
+    work.mkdir(parents=True, exist_ok=True)
+    begun_s = time.monotonic()
+    load = os.getloadavg()[0]
+    rows: list[Row] = []
+    for name in arguments.only or FIGURES:
+        rows += _measured(name, work, arguments.quick)
+    about = _about(arguments.quick, load, time.monotonic() - begun_s)
+    table = f"{about['line']}\n\n{as_markdown(rows)}"
+    print(f"\n{table}", end="")
     if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+        arguments.json.write_text(json.dumps({"about": about, "rows": [r.as_json() for r in rows]}, indent=1) + "\n")
+    if arguments.markdown:
+        arguments.markdown.write_text(table)
+
+
+def _measured(name: str, work: Path, quick: bool) -> list[Row]:
+    """The rows of one figure; a row that says why where it could not be measured."""
+    begun_s = time.monotonic()
+    print(f"{name} ...", end=" ", flush=True)
+    try:
+        rows: list[Row] = importlib.import_module(FIGURES[name]).measure(work, quick)
+    except Exception as error:  # one figure that fails must not take the others with it
+        rows = [Row(figure=name, against="", skipped=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")]
+    print(f"{time.monotonic() - begun_s:.0f} s", flush=True)
+    for row in rows:
+        print("  " + " | ".join(cell for cell in row.cells() if cell), flush=True)
+    return rows
+
+
+def _about(quick: bool, load: float, took_s: float) -> dict[str, Any]:
+    line = (
+        f"{time.strftime('%Y-%m-%d', time.gmtime())}, {cores()} cores ({_processor()}), Python "
+        f"{platform.python_version()}, load {load:.1f} at the start, {took_s / 60:.0f} minutes"
+        f"{', --quick (no judgement)' if quick else ''}."
+    )
+    return {"line": line, "quick": quick, "cores": cores(), "load": load, "seconds": took_s}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "oddwatch-bench"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,89 @@
+"""From a snippet's last frame decoded to its fused score read from Redis, against the model's own time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import bench_footage
+import numpy as np
+import redis
+from bench_live import watched
+from bench_row import Row
+
+from pipeline.codec import decode
+from pipeline.messages import Fused, Snippet
+from pipeline.work import TransformWork
+from stages.checkpoint import load_checkpoint
+from stages.decode import DecodeSettings, read_messages
+from stages.features import build_extractor
+from stages.sources import expand
+from stages.temporal import build_model
+
+STREAM = "oddwatch:{cam0}:scores"
+FIRST = 5
+"""Snippets that are not counted: caches are cold."""
+MOST_S = 120.0
+
+
+def measure(work: Path, quick: bool) -> list[Row]:
+    """A camera that sends frames at half the rate at which features and model could take them."""
+    checkpoint = bench_footage.checkpoint(work)
+    video = bench_footage.camera(work, 2000)
+    over_p50, over_p99, detail = [], [], []
+    for _ in range(1 if quick else 3):
+        model_ms = 1000 * model_times_s(checkpoint, video, 20 if quick else 100)
+        fps = 0.5 * 16 / (np.mean(model_ms) / 1000)
+        settings = f"models: {{novelty: {{checkpoint: '{checkpoint}'}}}}"
+        with watched(work, video, fps, 1, settings) as (_, client):
+            ms = latencies_ms(client, 8 if quick else 115)
+        p50, p99 = np.percentile(ms, (50, 99))
+        model_p50, model_p99 = np.percentile(model_ms, (50, 99))
+        over_p50.append(float(p50 - model_p50))
+        over_p99.append(float(p99 - model_p99))
+        detail.append(
+            {"fps": float(fps), "ms": [float(p50), float(p99)], "model_ms": [float(model_p50), float(model_p99)],
+             "snippets": len(ms)}
+        )  # fmt: skip
+    figure = "last frame decoded to fused score read, half load, {}, beyond the model's"
+    against = f"features and model alone, {detail[0]['model_ms'][0]:.0f} / {detail[0]['model_ms'][1]:.0f} ms"
+    return [
+        Row(
+            figure=figure.format(name), against=against, values=values, unit=" ms", target=target, at_least=False,
+            detail={"runs": detail},
+        )
+        for name, values, target in (("p50", over_p50, 10), ("p99", over_p99, 40))
+    ]  # fmt: skip
+
+
+def model_times_s(checkpoint: Path, video: Path, count: int) -> np.ndarray:
+    """Seconds that features and model take for each of `count` snippets, in one process with nothing in between."""
+    features = TransformWork(build_extractor("motion"))
+    model = TransformWork(build_model("novelty", "novelty", load_checkpoint(checkpoint)))
+    feature_state, model_state, took_s = {}, {}, []
+    for message in read_messages(expand([str(video)])[0], DecodeSettings(), 0, time.time):
+        if not isinstance(message, Snippet) or len(took_s) == count + FIRST:
+            break
+        begun_s = time.perf_counter()
+        described = features.run([({"snippets": message}, feature_state)])[0]
+        feature_state = described.state
+        model_state = model.run([({"features:motion": described.messages[0]}, model_state)])[0].state
+        took_s.append(time.perf_counter() - begun_s)
+    return np.array(took_s[FIRST:])
+
+
+def latencies_ms(client: redis.Redis, count: int) -> np.ndarray:
+    """How long ago the last frame of each snippet was decoded when its fused scores were read, in ms."""
+    found: list[float] = []
+    last = "0"
+    until_s = time.monotonic() + MOST_S
+    while len(found) < count + FIRST and time.monotonic() < until_s:
+        for _, entries in client.xread({STREAM: last}, block=1000) or []:  # type: ignore[union-attr]
+            now_ms = 1000 * time.time()
+            for entry, fields in entries:
+                last, message = entry, decode(fields)
+                if isinstance(message, Fused):
+                    found.append(now_ms - message.made_ms)
+    if len(found) <= FIRST:
+        raise RuntimeError(f"the live camera was not scored within {MOST_S:g} s")
+    return np.array(found[FIRST:])

@@ -1,0 +1,111 @@
+"""The whole pipeline over Redis, against the same decode and models in one plain loop in one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import bench_footage
+from bench_row import Row, cores, side_by_side
+from bench_score import ROOT, Scored, environment, score
+
+TARGET = 0.9
+
+
+def measure(work: Path, quick: bool) -> list[Row]:
+    """One file and eight at once on all cores, eight on one core, and what starting costs.
+
+    A `score` of one snippet is timed first, and taken off the others: what is left is what the frames cost. The plain
+    loop runs with as many loops at a time as it has files, at most one per core, each with the threads that the stages
+    use too (decoder, motion); one core for both leaves nothing to threads and shows the bare cost.
+    """
+    checkpoint = bench_footage.checkpoint(work)
+    frames = 320 if quick else 1600
+    one = [bench_footage.camera(work, frames)]
+    eight = bench_footage.copies(bench_footage.camera(work, frames // 4), work / "eight", 8)
+    start, start_row = _start(work, checkpoint, quick)
+    rows = [start_row]
+    for name, files, on in (
+        ("one file", one, cores()),
+        ("eight files at once", eight, cores()),
+        ("eight files", eight, 1),
+    ):
+        rows.append(_compare(work, checkpoint, name, files, on, 1 if quick else 3, start))
+    return rows
+
+
+def _compare(
+    work: Path, checkpoint: Path, name: str, files: Sequence[Path], on: int, repeats: int, start: Scored
+) -> Row:
+    runs: list[Scored] = []
+    plain_cpu_s: list[float] = []
+    before = os.sched_getaffinity(0)
+    loops = min(len(files), on)
+
+    def pipeline() -> float:
+        runs.append(score(files, work / "out", "--model", checkpoint))
+        return runs[-1].frames / (runs[-1].seconds - start.seconds)
+
+    def plain() -> float:
+        said = _plain(checkpoint, files, loops)
+        plain_cpu_s.append(said["cpu_s"])
+        return said["frames"] / said["seconds"]
+
+    os.sched_setaffinity(0, set(sorted(before)[:on]))
+    try:
+        ours, theirs = side_by_side(repeats, pipeline, plain)
+    finally:
+        os.sched_setaffinity(0, before)
+    cpu_s = [run.cpu_s - start.cpu_s for run in runs]
+    return Row(
+        figure=f"whole pipeline over Redis, {name}, {_cores(on)}",
+        against=f"the same decode and models, {loops} plain loop{'s' if loops > 1 else ''} in one process",
+        values=[a / b for a, b in zip(ours, theirs, strict=True)],
+        target=TARGET,
+        detail={
+            "frames_per_s": ours, "plain_frames_per_s": theirs, "cpu_s": cpu_s, "plain_cpu_s": plain_cpu_s,
+            "cpu_s_by_role_with_start": dict(runs[-1].roles), "cpu_s_by_role_start": dict(start.roles),
+        },
+        limit=f"{_grown(runs[-1], start)}; the plain loop {statistics.median(plain_cpu_s):.1f} s",
+    )  # fmt: skip
+
+
+def _grown(run: Scored, start: Scored) -> str:
+    """CPU seconds that the frames took, by kind of process."""
+    roles = {role: s - start.roles.get(role, 0.0) for role, s in run.roles.items()}
+    shares = sorted(roles.items(), key=lambda item: -item[1])
+    return "CPU " + ", ".join(f"{role} {s:.1f} s" for role, s in shares if s > 0.02 * run.cpu_s)
+
+
+def _start(work: Path, checkpoint: Path, quick: bool) -> tuple[Scored, Row]:
+    """The middle one of several `score` of a single snippet, and the row about it."""
+    short, minute = bench_footage.camera(work, 16), bench_footage.camera(work, 1500)
+    runs = [score([short], work / "out", "--model", checkpoint) for _ in range(1 if quick else 5)]
+    middle = sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
+    row = Row(
+        figure="starting and ending `oddwatch score` (one snippet)", against="-", unit=" s",
+        values=[run.seconds for run in runs],
+        detail={"cpu_s": [run.cpu_s for run in runs], "cpu_s_by_role": dict(middle.roles)},
+    )  # fmt: skip
+    if quick:
+        return middle, row
+    whole = score([minute], work / "out", "--model", checkpoint)
+    said = f"{100 * middle.seconds / whole.seconds:.0f} % of scoring a one-minute clip ({whole.seconds:.1f} s)"
+    return middle, replace(row, limit=said)
+
+
+def _plain(checkpoint: Path, files: Sequence[Path], loops: int) -> dict[str, float]:
+    command = [sys.executable, str(ROOT / "scripts" / "bench_plain.py"), str(checkpoint), str(loops), *map(str, files)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment())
+    said: dict[str, float] = json.loads(done.stdout)
+    return said
+
+
+def _cores(count: int) -> str:
+    return "one core" if count == 1 else f"{count} cores"
