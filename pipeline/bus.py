@@ -24,6 +24,7 @@ BLOCK_GRAIN_S = 0.1
 LOOK_S = 0.01
 """How often several groups are looked at, times their number, where waiting for news would be dear: it brings what
 is new, and brings it again when it is read."""
+SEEN_KEPT = 10_000
 Id = tuple[int, int]
 Reader = tuple[str, str]
 """(stream, consumer group)."""
@@ -126,6 +127,8 @@ class Bus:
         streams = {stream: ">" for stream, _ in readers}
         reply = self.client.xreadgroup(group, group, streams, count=1, block=block)
         found = {(name.decode(), group): Entry(parse_id(got[0][0]), got[0][1] or {}) for name, got in reply or []}
+        if len(self._seen) > SEEN_KEPT:
+            self._seen.clear()  # of files long done
         self._seen.update((stream, entry.id_text) for (stream, _), entry in found.items())
         return found
 

@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ HEAD_BYTES = 64
 """Of a slot: its generation, odd while it is written; the pixels follow."""
 AGAIN_S = 5.0
 """How soon memory that could not be had is asked for again."""
+IDLE_S = 30.0
+"""After so long without use a slot's memory is given back."""
 _fence = threading.Lock()
 
 
@@ -45,6 +48,8 @@ class Slot:
     """uint64 (1,): in its head."""
     holds: Id | None = None
     """The entry whose pixels it holds, for as long as that is in the stream."""
+    used_s: float = 0.0
+    """When it was written to last."""
 
 
 class Ring:
@@ -61,8 +66,10 @@ class Ring:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         os.ftruncate(self._fd, capacity * self.slot_bytes)
-        self._memory = np.frombuffer(mmap.mmap(self._fd, 0), np.uint8)
+        self._map = mmap.mmap(self._fd, 0)
+        self._memory = np.frombuffer(self._map, np.uint8)
         self._slots: list[Slot] = []
+        self._generation = 0
 
     def release(self, needed: Id | None) -> None:
         """Free the slots of entries before `needed`; None: all."""
@@ -89,6 +96,24 @@ class Ring:
         slot = Slot(offset, memory, memory[:8].view(np.uint64))
         self._slots.append(slot)
         return slot
+
+    def write(self, slot: Slot, pixels: np.ndarray, holds: Id, now_s: float) -> int:
+        """Put pixels into a slot; returns the generation that they can be told by, which no others will ever have."""
+        self._generation += 2
+        slot.generation[0] = self._generation - 1
+        fence()
+        np.copyto(slot.memory[HEAD_BYTES : HEAD_BYTES + pixels.nbytes].reshape(pixels.shape), pixels)
+        fence()
+        slot.generation[0] = self._generation
+        slot.holds, slot.used_s = holds, now_s
+        return self._generation
+
+    def shrink(self, now_s: float) -> None:
+        """Give the last slot's memory back if it has not been needed for a while: a burst is over."""
+        if self._slots and self._slots[-1].holds is None and now_s - self._slots[-1].used_s > IDLE_S:
+            with suppress(OSError):  # a file system that cannot
+                self._map.madvise(mmap.MADV_REMOVE, self._slots[-1].offset, self.slot_bytes)
+                self._slots.pop()
 
     @property
     def is_gone(self) -> bool:
@@ -133,20 +158,14 @@ class FrameWriter:
             return None
         if slot is None or self._ring is None:
             return None
-        generation = int(slot.generation[0]) + 2
-        slot.generation[0] = generation - 1
-        fence()
-        pixels = slot.memory[HEAD_BYTES : HEAD_BYTES + snippet.pixels.nbytes].reshape(snippet.pixels.shape)
-        np.copyto(pixels, snippet.pixels)
-        fence()
-        slot.generation[0] = generation
-        slot.holds = (snippet.run_ms, snippet.seq)
+        generation = self._ring.write(slot, snippet.pixels, (snippet.run_ms, snippet.seq), self._clock())
         return f"{self._host} {self._folder.name}/{self._ring.path.name} {slot.offset} {generation}"
 
     def release(self, needed: Id | None, is_empty: bool = False) -> None:
         """Free what lies before the first entry that a reader may still need; all of it if the stream `is_empty`."""
         if self._ring is not None and (is_empty or needed is not None):
             self._ring.release(None if is_empty else needed)
+            self._ring.shrink(self._clock())
 
     def _slot(self, nbytes: int, limit: int, overwrite: bool) -> Slot | None:
         if self._ring is not None and (self._ring.slot_bytes < HEAD_BYTES + nbytes or self._ring.is_gone):
