@@ -13,7 +13,7 @@ import redis
 
 from pipeline.bus import OUTAGE, Bus
 from pipeline.settlement import trim
-from pipeline.shared_memory import NAMESPACE, RING, namespace_of, own_folder, try_lock
+from pipeline.shared_memory import NAMESPACE, RING, own_folder, try_lock
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +22,9 @@ FOREIGN_S = 600.0
 
 
 @contextmanager
-def swept(bus: Bus, url: str, server_ends: bool) -> Iterator[Sweeper]:
+def swept(bus: Bus, server_ends: bool) -> Iterator[Sweeper]:
     """Sweeps before and after a command's work; `server_ends`: its Redis goes with it."""
-    sweeper = Sweeper(bus, url)
+    sweeper = Sweeper(bus)
     sweeper.sweep()
     try:
         yield sweeper
@@ -38,9 +38,8 @@ def swept(bus: Bus, url: str, server_ends: bool) -> Iterator[Sweeper]:
 class Sweeper:
     """Sweeps the namespace of one Redis, and those that no Redis can need any more."""
 
-    def __init__(self, bus: Bus, url: str, folder: Path | None = None) -> None:
+    def __init__(self, bus: Bus, folder: Path | None = None) -> None:
         self._bus = bus
-        self._url = url
         self._folder = own_folder() if folder is None else folder
         self._unneeded: set[str] = set()
         """Rings that were not needed at the last look either."""
@@ -55,13 +54,13 @@ class Sweeper:
             return
         try:
             self._sweep()
-        except redis.ResponseError as error:
+        except (redis.ResponseError, FileNotFoundError) as error:  # another sweeper may be faster
             log.debug("shared memory not swept: %s", error)
 
     def _sweep(self) -> None:
-        own = namespace_of(self._bus.client, self._bus.keys, self._url)
+        own = self._own()
         unneeded = set()
-        for ring in sorted((self._folder / own).glob("*.ring")):
+        for ring in sorted(own.glob("*.ring")) if own else ():
             fd = try_lock(ring)
             if fd is None:
                 continue
@@ -73,23 +72,23 @@ class Sweeper:
                 unneeded.add(ring.name)
             os.close(fd)
         self._unneeded = unneeded
-        with suppress(OSError):
-            os.utime(self._folder / own)  # for those who do not know this Redis
-        self.sweep_foreign(own)
-
-    def sweep_foreign(self, own: str = "") -> None:
-        """Remove the namespaces that no process uses and no server of this host knows."""
-        for folder in self._folder.iterdir() if self._folder.is_dir() else ():
-            if folder.name != own and NAMESPACE.match(folder.name):
+        if own:
+            with suppress(OSError):
+                os.utime(own)  # for those who do not know this Redis
+        for folder in self._folder.iterdir():
+            if folder != own and NAMESPACE.match(folder.name):
                 _remove_unused(folder, only_if_dead=True)
         _remove_empty(self._folder)
 
+    def _own(self) -> Path | None:
+        """The folder of this Redis, if it ever had one."""
+        name = (self._bus.client.get(self._bus.keys.frames) or b"").decode()
+        return self._folder / name if NAMESPACE.match(name) else None
+
     def forget(self, camera: str) -> None:
         """Remove the rings of a camera that is no longer in Redis, unless they are still being written to."""
-        if not self._folder.is_dir():
-            return
-        own = namespace_of(self._bus.client, self._bus.keys, self._url)
-        for ring in (self._folder / own).glob(f"{camera}.*.ring"):
+        own = self._own() if self._folder.is_dir() else None
+        for ring in own.glob(f"{camera}.*.ring") if own else ():
             match = RING.match(ring.name)
             if match and match[1] == camera and (fd := try_lock(ring)) is not None:
                 ring.unlink(missing_ok=True)
@@ -100,10 +99,8 @@ class Sweeper:
 
         Also if it is not empty, when its Redis `server_ends` now.
         """
-        if not self._folder.is_dir():
-            return
-        own = self._folder / namespace_of(self._bus.client, self._bus.keys, self._url)
-        if own.is_dir() and (server_ends or not any(own.iterdir())):
+        own = self._own() if self._folder.is_dir() else None
+        if own and own.is_dir() and (server_ends or not any(own.iterdir())):
             _remove_unused(own)
         _remove_empty(self._folder)
 

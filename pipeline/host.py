@@ -118,7 +118,7 @@ def _role(host: Host, stage: str, bus: Bus, leases: Leases) -> Role:
 
     return Worker(
         bus, leases, work_builder(host.device, bus.is_cluster, host.precision), batch=host.batch,
-        batch_wait_s=_batch_wait_s(host, stage), sweeper=Sweeper(bus, host.url),
+        batch_wait_s=_batch_wait_s(host, stage), sweeper=Sweeper(bus),
     )  # fmt: skip
 
 

@@ -103,7 +103,7 @@ class DecodeWorker:
         """Processes of cameras that are no longer held, until the system lets them go."""
         self._outages = 0
         self._transport = Transport(bus, host.frames, host.url)
-        self._sweeper = Sweeper(bus, host.url)
+        self._sweeper = Sweeper(bus)
         self._next_sweep_s = 0.0
         self.stopping = False
 

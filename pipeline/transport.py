@@ -12,7 +12,7 @@ import redis
 from pipeline.bus import Bus
 from pipeline.frames import FrameWriter
 from pipeline.lease import heartbeats
-from pipeline.shared_memory import host_id, namespace_of, own_folder
+from pipeline.shared_memory import host_id, namespace_of, own_folder, shm_root
 from pipeline.spec import CameraSpec
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,11 @@ class Transport:
         self._wanted = wanted
         self._url = url
         self._host = host_id() if wanted != "inline" else ""
+        if wanted != "inline" and not self._host:
+            log.warning(
+                "%s is missing or cannot be written to: frames go through Redis, which is slower; mount it, or set "
+                "frames.transport: inline", shm_root(),
+            )  # fmt: skip
         self._hosts: dict[str, set[str]] = {}
         """Stage -> whose memory its live workers read."""
         self._next_look_s = 0.0

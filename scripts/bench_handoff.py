@@ -85,7 +85,7 @@ def _handoff_s(url: str, prefix: str, transport: str, pixels: np.ndarray) -> flo
     bus.client.set(bus.keys.lease(spec.camera, "decode"), "writer")
     count = SNIPPETS[transport]
     parent = os.getpid()
-    with swept(bus, url, True):
+    with swept(bus, True):
         pid = os.fork()
         if pid == 0:
             code = 1

@@ -405,10 +405,13 @@ def test_a_folder_that_is_not_ours_is_not_used(folder: Path, caplog: pytest.LogC
     assert "does not belong to this user alone" in caplog.text
 
 
-def test_where_there_is_no_shared_memory_nobody_claims_it(monkeypatch: pytest.MonkeyPatch, one_bus: Bus) -> None:
+def test_where_there_is_no_shared_memory_it_is_said_and_nobody_claims_it(
+    monkeypatch: pytest.MonkeyPatch, one_bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("ODDWATCH_SHM", "/nowhere")
     assert host_id() == ""
     transport = Transport(one_bus, "auto", URL)
+    assert "/nowhere is missing" in caplog.text
     assert not transport.is_shared(spec())
     assert transport.writer(one_bus, spec(), lambda: True) is None
 
@@ -478,7 +481,7 @@ def dead_feed(one_bus: Bus, folder: Path) -> Feed:
 def test_a_dead_writers_ring_stays_until_its_last_entry_is_acknowledged(
     one_bus: Bus, dead_feed: Feed, folder: Path
 ) -> None:
-    sweeper, one = Sweeper(one_bus, URL), features_worker(one_bus)
+    sweeper, one = Sweeper(one_bus), features_worker(one_bus)
     for n in range(3):
         for _ in range(3):
             sweeper.sweep()
@@ -495,7 +498,7 @@ def test_a_dead_writers_ring_stays_until_its_last_entry_is_acknowledged(
 
 
 def test_a_living_writers_ring_stays_though_everything_is_read(one_bus: Bus, folder: Path) -> None:
-    feed, one, sweeper = feed_for(one_bus, folder), features_worker(one_bus), Sweeper(one_bus, URL)
+    feed, one, sweeper = feed_for(one_bus, folder), features_worker(one_bus), Sweeper(one_bus)
     feed.publish(pattern(0), {"next_frame": 4})
     turn_until(lambda: reached(one_bus, 0), one)
     for _ in range(3):
@@ -508,7 +511,7 @@ def test_a_living_writers_ring_stays_though_everything_is_read(one_bus: Bus, fol
 
 def test_a_camera_that_is_gone_leaves_no_memory(one_bus: Bus, dead_feed: Feed, folder: Path) -> None:
     unregister(one_bus.client, one_bus.keys, "cam")
-    sweeper = Sweeper(one_bus, URL)
+    sweeper = Sweeper(one_bus)
     sweeper.forget("ca")
     assert len(files(folder)) == 1
     sweeper.forget("cam")
@@ -538,7 +541,7 @@ def test_a_foreign_namespace_goes_when_nobody_can_need_it(
     os.utime(other, (then_s, then_s))
     if not used:
         os.close(held)
-    Sweeper(one_bus, URL).sweep()
+    Sweeper(one_bus).sweep()
     assert other.exists() is not goes
 
 

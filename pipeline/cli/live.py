@@ -60,7 +60,7 @@ def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.
     specs = live_specs(settings, config)
     if not specs:
         raise UsageError(f"{config}: no camera to watch; add one under 'cameras:'")
-    with open_session(settings) as session, swept(session.bus, session.url, session.embedded):
+    with open_session(settings) as session, swept(session.bus, session.embedded):
         alerts = NewAlerts(session.bus, settings.output.folder)
         port = settings.output.metrics_port
         server = serve_metrics(port, lambda: read_status(session.bus)) if port else None

@@ -143,7 +143,7 @@ def score_files(
         _check_buildable(plans[0].spec)
     with (
         open_session(config) as session,
-        swept(session.bus, session.url, session.embedded) as sweeper,
+        swept(session.bus, session.embedded) as sweeper,
         Progress(plans, quiet=quiet, on_alert=on_alert) as progress,
     ):
         reap(session.bus)
