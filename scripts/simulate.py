@@ -342,11 +342,14 @@ def death(scene: Scene) -> dict:
             lambda: all(h not in (None, token) for h in (bus.client.get(k) for k in leases)),
             scene.lease_s * 10, "a new holder for every camera",
         )  # fmt: skip
-        survivors = [b for b in heartbeats(bus.client, bus.keys) if b.stage == "alerting" and b.name != "alerting-0"]
-        wait_until(lambda: sum(held(bus)["alerting"][1:]) >= scene.cameras, SPREAD_S, "all cameras held")
-        time.sleep(scene.lease_s)
-        after = held(bus)["alerting"][-len(survivors) :]
-    return {"cameras": scene.cameras, "lease_s": scene.lease_s, "before": before, "taken_s": taken_s, "after": after}
+
+        def after() -> list[int]:
+            beats = heartbeats(bus.client, bus.keys)
+            return [b.lanes for b in beats if b.stage == "alerting" and b.name != "alerting-0"]
+
+        wait_until(lambda: _is_even(after(), replace(scene, workers=scene.workers - 1)), SPREAD_S, "an even spread")
+        left = after()
+    return {"cameras": scene.cameras, "lease_s": scene.lease_s, "before": before, "taken_s": taken_s, "after": left}
 
 
 def _is_even(lanes: list[int], scene: Scene) -> bool:

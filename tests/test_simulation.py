@@ -1,4 +1,4 @@
-"""The simulation with synthetic cameras, small: what it says must be so. Some 20 s."""
+"""The simulation with synthetic cameras, small: what it says must be so. Some 40 s."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def simulated(tmp_path: Path, *arguments: str) -> dict:
 
 
 def test_fifty_cameras_go_through_all_stages(tmp_path: Path) -> None:
-    row = simulated(tmp_path, "--cameras", "50", "--seconds", "3")
+    row = simulated(tmp_path, "--cameras", "50", "--seconds", "5")
     assert row["lanes"] == {"features": [50], "temporal": [50], "alerting": [50]}
     assert row["offered_per_s"] == 25
     assert row["published_per_s"] > 0
@@ -30,11 +30,11 @@ def test_fifty_cameras_go_through_all_stages(tmp_path: Path) -> None:
     assert row["server_ms"] > 0
     assert min(row["client_ms"].values()) > 0
     assert row["commands_per_snippet"] >= 8, "four stages settle, three read"
-    assert row["servers_end_at"] > 50
+    assert row["servers_end_at"] > 0
 
 
 def test_a_dead_workers_cameras_go_to_the_others_evenly(tmp_path: Path) -> None:
-    row = simulated(tmp_path, "--cameras", "12", "--death", "--lease-s", "1")
+    row = simulated(tmp_path, "--cameras", "12", "--death", "--lease-s", "2")
     assert row["before"] == [4, 4, 4]
     assert sorted(row["after"]) == [6, 6]
-    assert row["taken_s"] > 0
+    assert row["taken_s"] > 0, "until its leases ran out, nobody could take them"
