@@ -16,6 +16,7 @@ from pipeline.connection import hide_password as hide_password
 from pipeline.keys import Keys
 from pipeline.messages import Message
 from pipeline.settlement import Left, Look, Outcome, Settlement, settle_all, trim
+from pipeline.wire import call
 
 OUTAGE = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.RedisClusterException, OSError)
 """Redis is away: what was in flight may or may not have been done."""
@@ -46,6 +47,10 @@ class Entry:
     @property
     def id_text(self) -> str:
         return f"{self.id[0]}-{self.id[1]}"
+
+
+def _entry(entry_id: bytes, flat: list[bytes]) -> Entry:
+    return Entry(parse_id(entry_id), dict(zip(flat[::2], flat[1::2], strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +128,15 @@ class Bus:
 
     def _read_group(self, readers: list[Reader], block_s: float) -> dict[Reader, Entry]:
         group = readers[0][1]
-        block = max(1, int(block_s * 1000)) if block_s > 0 else None
-        streams = {stream: ">" for stream, _ in readers}
-        reply = self.client.xreadgroup(group, group, streams, count=1, block=block)
-        found = {(name.decode(), group): Entry(parse_id(got[0][0]), got[0][1] or {}) for name, got in reply or []}
+        streams = [stream for stream, _ in readers]
+        if self.is_cluster:
+            reply = self.client.xreadgroup(group, group, dict.fromkeys(streams, ">"), count=1)
+            found = {(name.decode(), group): Entry(parse_id(got[0][0]), got[0][1]) for name, got in reply or []}
+        else:
+            wait = ("BLOCK", max(1, int(block_s * 1000))) if block_s > 0 else ()
+            new = [">"] * len(streams)
+            reply = call(self.client, "XREADGROUP", "GROUP", group, group, "COUNT", 1, *wait, "STREAMS", *streams, *new)
+            found = {(name.decode(), group): _entry(*got[0]) for name, got in reply or []}
         if len(self._seen) > SEEN_KEPT:
             self._seen.clear()  # of files long done
         self._seen.update((stream, entry.id_text) for (stream, _), entry in found.items())
@@ -218,9 +228,10 @@ class Bus:
 
         def queue(pipe: Any) -> None:
             for stream, message, bound in outputs:
-                limit = {"maxlen": bound.entries, "approximate": False} if bound.drop_oldest else {}
+                limit = ("MAXLEN", bound.entries) if bound.drop_oldest else ()
                 entry = message if isinstance(message, Encoded) else Encoded(message.id, encode(message))
-                pipe.xadd(stream, entry.fields, id=entry.id, **limit)
+                flat = (part for field in entry.fields.items() for part in field)
+                pipe.execute_command("XADD", stream, *limit, entry.id, *flat)
             for stream, group, entry_id in acks:
                 pipe.xack(stream, group, entry_id)
             if also is not None:

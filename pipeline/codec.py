@@ -12,6 +12,8 @@ import numpy as np
 from pipeline.messages import SCHEMA, End, Features, Fused, Gap, Message, Prior, Scores, Snippet
 
 KINDS: dict[str, type] = {c.__name__.lower(): c for c in (Snippet, Features, Scores, Fused, Gap, End)}
+LAYOUTS = {kind: {f.name: str(f.type) for f in fields(cls)} for kind, cls in KINDS.items()}
+"""Kind -> its fields and what they are."""
 State = dict[str, np.ndarray]
 NOTHING: Mapping[str, str] = {}
 DTYPE = re.compile(r"(bool|u?int(8|16|32|64)|float(16|32|64))\Z")
@@ -22,14 +24,15 @@ def encode(message: Message, shared: Mapping[str, str] = NOTHING) -> dict[str, b
 
     An array that lies elsewhere is named in `shared` with where: instead of `a` there is `a:shared`.
     """
-    out: dict[str, bytes | str] = {"schema": str(SCHEMA), "kind": type(message).__name__.lower()}
-    for f in fields(message):
-        value = getattr(message, f.name)
-        if f.name in shared:
-            out[f"{f.name}:array"] = f"{value.dtype.name} {','.join(map(str, value.shape))}"
-            out[f"{f.name}:shared"] = shared[f.name]
+    kind = type(message).__name__.lower()
+    out: dict[str, bytes | str] = {"schema": str(SCHEMA), "kind": kind}
+    for name in LAYOUTS[kind]:
+        value = getattr(message, name)
+        if name in shared:
+            out[f"{name}:array"] = f"{value.dtype.name} {','.join(map(str, value.shape))}"
+            out[f"{name}:shared"] = shared[name]
         else:
-            _put(out, f.name, value)
+            _put(out, name, value)
     return out
 
 
@@ -65,10 +68,10 @@ def decode(raw: Mapping[bytes, bytes]) -> Message:
     try:
         if int(raw[b"schema"]) != SCHEMA:
             raise ValueError(f"schema {raw[b'schema'].decode()} is not {SCHEMA}: workers of different versions?")
-        cls = KINDS[raw[b"kind"].decode()]
+        kind = raw[b"kind"].decode()
+        cls = KINDS[kind]
         values: dict[str, object] = {}
-        for f in fields(cls):
-            name = f.name
+        for name, annotation in LAYOUTS[kind].items():
             if f"{name}:array".encode() in raw:
                 values[name] = _array(raw, name)
             elif name in ("raw", "calibrated") and cls is Fused:
@@ -80,7 +83,7 @@ def decode(raw: Mapping[bytes, bytes]) -> Message:
             elif name == "prior":
                 values[name] = Prior(**json.loads(raw[b"prior"])) if b"prior" in raw else None
             elif (key := name.encode()) in raw:
-                values[name] = _value(raw[key].decode(), str(f.type))
+                values[name] = _value(raw[key].decode(), annotation)
         if values.get("grid") is not None:
             values["grid"] = tuple(values["grid"])  # type: ignore[arg-type]
         return cls(**values)

@@ -13,6 +13,7 @@ import redis
 from redis.commands.core import CoreCommands
 
 from pipeline.errors import LeaseLost
+from pipeline.wire import call
 
 ALREADY_DONE = ("equal or smaller", "BUSYGROUP")
 """How Redis refuses an entry and a group that it has."""
@@ -139,7 +140,7 @@ def settle_all(client: Any, settlements: Sequence[Settlement]) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
     small = [n for n, settlement in enumerate(settlements) if settlement.is_small]
     if len(small) == 1:
-        replies = [_answer(lambda: client.execute_command(*_script(settlements[small[0]])))]
+        replies = [_answer(lambda: call(client, *_script(settlements[small[0]])))]
     else:
         with client.pipeline(transaction=False) as pipe:
             for n in small:
@@ -204,7 +205,7 @@ def _transaction(client: Any, settlement: Settlement) -> Left:
 
 def trim(client: Any, stream: str) -> Left:
     """Delete what every group of the stream has acknowledged. Raises redis.ResponseError if there is no stream."""
-    return _left(client.execute_command("EVAL", TRIM, 1, stream))
+    return _left(call(client, "EVAL", TRIM, 1, stream))
 
 
 def _left(reply: Any) -> Left:
