@@ -20,7 +20,7 @@ def looks_figure(looks: Sequence[Look], title: str) -> bytes:
         above, below = figure.subplots(2, sharex=True)
         steps = [look.steps for look in looks]
         above.plot(steps, [look.loss for look in looks], color=PURPLE, marker="o", ms=3)
-        above.set(ylabel="loss", yscale="log")
+        above.set(ylabel="loss", ylim=(0, None))
         above.set_title(title, loc="left", weight="bold", size=11)
         below.plot(steps, [look.psnr_db for look in looks], color=BLUE, marker="o", ms=3)
         below.set(ylabel="PSNR of held-out frames (dB)", xlabel="step (the last one is kept)")

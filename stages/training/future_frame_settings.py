@@ -60,7 +60,7 @@ class TrainSettings:
             raise ValueError(f"score must be place, square or picture, got {self.score!r}")
 
 
-STEPS: dict[Size, int] = {"small": 6000, "medium": 20_000, "paper": 40_000}
+STEPS: dict[Size, int] = {"small": 2000, "medium": 20_000, "paper": 40_000}
 """Length of a training unless told otherwise."""
 
 
