@@ -16,6 +16,7 @@ def measure(work: Path, quick: bool) -> list[Row]:
         Row(
             figure="frame hand-off between processes, shared memory", against=against,
             values=[said[key]["least"], said[key]["median"], said[key]["greatest"]], target=target, detail=detail,
+            limit=f"{detail['shared_gb_s']['median']:.2f} GB/s, a copy {detail['copy_gb_s']['median']:.2f} GB/s",
         )
         for key, against, target in (
             ("shared_to_copy", "a plain memory copy", 0.4),

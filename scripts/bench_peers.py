@@ -14,8 +14,13 @@ from bench_row import Row, side_by_side
 from bench_score import ROOT, environment, score
 
 SOURCES = 8
-PACKAGES = {"opencv": "opencv-python-headless", "vidgear": "vidgear", "inference": "inference-cpu"}
-INSTALL_S, RUN_S = 900, 600
+PEERS = {
+    "opencv": ("opencv-python-headless", "a plain OpenCV loop"),
+    "vidgear": ("vidgear", "vidgear's CamGear"),
+    "inference": ("inference-cpu", "Roboflow's InferencePipeline"),
+}
+"""Name in bench_peer -> its package, and what to call it."""
+INSTALL_S, RUN_S = 600, 600
 QUIET = {
     # Roboflow's server models, which are not used; and no reports home.
     "TELEMETRY_OPT_OUT": "True", "METRICS_ENABLED": "False", "DISABLE_VERSION_CHECK": "True",
@@ -25,58 +30,72 @@ QUIET = {
 
 
 def measure(work: Path, quick: bool) -> list[Row]:
-    """Frames per second of Oddwatch (its start taken off) against each peer's."""
+    """Frames per second of Oddwatch (its start taken off) against each peer's, all in turn."""
     checkpoint = bench_footage.checkpoint(work)
-    files = bench_footage.copies(bench_footage.peer(work, 80 if quick else 400), work / "peers_eight", SOURCES)
+    files = bench_footage.copies(bench_footage.peer(work, 48 if quick else 160), work / "peers_eight", SOURCES)
     start_s = score([bench_footage.camera(work, 16)], work / "out", "--model", checkpoint).seconds
-    return [_against(work, peer, checkpoint, files, start_s, 1 if quick else 3) for peer in PACKAGES]
-
-
-def _against(work: Path, peer: str, checkpoint: Path, files: list[Path], start_s: float, repeats: int) -> Row:
-    figure = f"frames per second with {SOURCES} sources, 1280x720 H.264"
-    against = {"opencv": "a plain OpenCV loop", "vidgear": "vidgear", "inference": "roboflow InferencePipeline"}[peer]
-    command = [*map(str, (_python(work), ROOT / "scripts" / "bench_peer.py", peer, checkpoint)), *map(str, files)]
+    missing = {peer: why for peer in PEERS if (why := _install(work, peer))}
+    there = [peer for peer in PEERS if peer not in missing]
 
     def ours() -> float:
         run = score(files, work / "out", "--model", checkpoint)
         return run.frames / (run.seconds - start_s)
 
-    def theirs() -> float:
+    mine, *others = side_by_side(
+        1 if quick else 3, ours, *(lambda p=peer: _frames_per_s(work, p, checkpoint, files) for peer in there)
+    )
+    theirs = dict(zip(there, others, strict=True))
+    return [_row(peer, mine, theirs.get(peer, []), missing.get(peer, "")) for peer in PEERS]
+
+
+def _row(peer: str, mine: list[float], theirs: list[float], missing: str) -> Row:
+    figure, against = f"frames per second with {SOURCES} sources, 1280x720 H.264", PEERS[peer][1]
+    if missing or 0.0 in theirs:
+        return Row(figure=figure, against=against, target=1.0, skipped=missing or "it did not finish")
+    return Row(
+        figure=figure, against=against, values=[a / b for a, b in zip(mine, theirs, strict=True)], target=1.0,
+        detail={"frames_per_s": mine, "peer_frames_per_s": theirs}, limit="the features, which cost the same in both",
+    )  # fmt: skip
+
+
+def _frames_per_s(work: Path, peer: str, checkpoint: Path, files: list[Path]) -> float:
+    """0 if it fails, or loses frames."""
+    command = [*map(str, (_python(work), ROOT / "scripts" / "bench_peer.py", peer, checkpoint)), *map(str, files)]
+    try:
         done = subprocess.run(
             command, check=True, capture_output=True, text=True, env=environment(**QUIET), timeout=RUN_S, cwd=work
         )
         said = json.loads(done.stdout.splitlines()[-1])
-        frames.append(said["frames"])
-        return float(said["frames"] / said["seconds"])
+    except (subprocess.SubprocessError, ValueError, IndexError) as error:
+        sys.stderr.write(f"bench: {peer}: {_last_line(error)}\n")
+        return 0.0
+    return float(said["frames"] / said["seconds"])
 
-    frames: list[int] = []
-    try:
-        _install(work, PACKAGES[peer])
-        mine, other = side_by_side(repeats, ours, theirs)
-    except subprocess.SubprocessError as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        return Row(figure=figure, against=against, target=1.0, skipped=f"{PACKAGES[peer]}: {said[-1][:200]}")
-    return Row(
-        figure=figure, against=against, values=[a / b for a, b in zip(mine, other, strict=True)], target=1.0,
-        detail={"frames_per_s": mine, "peer_frames_per_s": other, "peer_frames": frames},
-        limit="features cost the same in both",
-    )  # fmt: skip
+
+def _last_line(error: Exception) -> str:
+    return (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1][:200]
 
 
 def _python(work: Path) -> Path:
     return work.parent / "peers" / "bin" / "python"
 
 
-def _install(work: Path, package: str) -> None:
-    """Into the peers' own environment, where what Oddwatch has installed is seen too (it is not fetched twice)."""
+def _install(work: Path, peer: str) -> str:
+    """Into the peers' own environment, where what Oddwatch has installed is seen too; why not, if it cannot be."""
+    package, _ = PEERS[peer]
     folder = work.parent / "peers"
-    if not _python(work).exists():
-        venv.create(folder, with_pip=True)
-        (site,) = folder.glob("lib/python*/site-packages")
-        (site / "oddwatch.pth").write_text(sysconfig.get_path("purelib") + "\n")
     done = folder / f"{package}.installed"
-    if not done.exists():
-        sys.stderr.write(f"bench: installing {package} into {folder}\n")
-        command = [str(_python(work)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]
+    if done.exists():
+        return ""
+    sys.stderr.write(f"bench: installing {package} into {folder}\n")
+    command = [str(_python(work)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]
+    try:
+        if not _python(work).exists():
+            venv.create(folder, with_pip=True)
+            (site,) = folder.glob("lib/python*/site-packages")
+            (site / "oddwatch.pth").write_text(sysconfig.get_path("purelib") + "\n")
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=INSTALL_S)
-        done.touch()
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{package} cannot be installed: {_last_line(error)}"
+    done.touch()
+    return ""

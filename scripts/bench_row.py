@@ -112,6 +112,8 @@ def _title(pid: int) -> str:
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
+        words = ""
+    if not words:
         return "?"
     for role in ("decoder", "worker decode", "worker features", "worker temporal", "worker alerting", "supervisor"):
         if words.startswith(f"oddwatch {role}"):

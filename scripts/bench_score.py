@@ -61,7 +61,9 @@ def score(paths: Sequence[Path], out: Path, *arguments: object, pythonpath: str 
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
                 break
-            seen |= cpu_by_role(process.pid)
+            for child, (role, cpu_s) in cpu_by_role(process.pid).items():
+                # A process that has ended has no title any more.
+                seen[child] = (seen[child][0] if role == "?" and child in seen else role, cpu_s)
             time.sleep(LOOK_S)
     seconds = time.perf_counter() - begun_s
     process.returncode = os.waitstatus_to_exitcode(status)
