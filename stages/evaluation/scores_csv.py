@@ -11,12 +11,12 @@ scores give the same bytes.
 
 from __future__ import annotations
 
-import io
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -143,22 +143,33 @@ def _texts(values: np.ndarray | None, count: int) -> list[str]:
 def read_scores(path: Path) -> ScoresTable:
     """Read what `ScoresCsv` wrote. Raises ConfigError naming the file and what is wrong with it."""
     try:
-        header, _, body = path.read_text(encoding="utf-8").replace("\r\n", "\n").partition("\n")
+        # Line by line: the text of hours of footage, several times over, would be most of what `score` holds.
+        with path.open(encoding="utf-8") as f:
+            header = f.readline().rstrip("\n")
+            names = header.split(",")
+            if tuple(names[:3]) != FIXED:
+                raise ConfigError(
+                    f"{path}: not a scores file: the header must begin {','.join(FIXED)}, got {header[:80]!r}"
+                )
+            cells = _cells(f, len(names))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot read the scores ({error}); score the video again") from error
-    names = header.split(",")
-    if tuple(names[:3]) != FIXED:
-        raise ConfigError(f"{path}: not a scores file: the header must begin {','.join(FIXED)}, got {header[:80]!r}")
-    # Twice, because the two commas of neighbouring empty cells overlap.
-    body = body.replace(",,", ",nan,").replace(",,", ",nan,").replace(",\n", ",nan\n")
-    if not body.strip():
-        cells = np.empty((0, len(names)))
-    else:
-        try:
-            cells = np.loadtxt(io.StringIO(body), delimiter=",", ndmin=2, comments=None)
-        except ValueError as error:
-            raise ConfigError(f"{path}: damaged ({error}); score the video again") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: damaged ({error}); score the video again") from error
     if cells.shape[1] != len(names) or not np.array_equal(cells[:, 0], np.arange(len(cells))):
         raise ConfigError(f"{path}: damaged (frames are missing or out of order); score the video again")
     columns = {name: cells[:, i].astype(np.float32) for i, name in enumerate(names) if i >= 2}
     return ScoresTable(times_s=cells[:, 1].copy(), score=columns.pop("score"), models=columns)
+
+
+def _cells(lines: Iterator[str], width: int) -> np.ndarray:
+    """float64 (N, width): the numbers in lines of CSV, NaN for an empty cell."""
+    first = next((line for line in lines if line.strip()), None)
+    if first is None:
+        return np.empty((0, width))
+    return np.loadtxt(map(_filled, chain([first], lines)), delimiter=",", ndmin=2, comments=None)
+
+
+def _filled(line: str) -> str:
+    # Twice, because the two commas of neighbouring empty cells overlap.
+    return line.replace(",,", ",nan,").replace(",,", ",nan,").replace(",\n", ",nan\n")
