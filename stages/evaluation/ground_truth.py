@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat  # type: ignore[import-untyped]
-from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]
 
 from pipeline.errors import ConfigError
 from stages.evaluation.metrics import runs_of, truth_mask
 from stages.manifest import Interval
+from stages.matlab import read_mat
 
 Truth = dict[str, tuple[Interval, ...]]
 """Name of a video as its annotation spells it -> anomalous intervals."""
@@ -149,9 +148,9 @@ def _numpy(path: Path) -> np.ndarray:
 
 def _matlab(path: Path, key: str) -> np.ndarray:
     try:
-        content = loadmat(path)
-    except (OSError, ValueError, NotImplementedError, MatReadError) as error:
+        content = read_mat(path)
+    except ValueError as error:
         raise ConfigError(f"{path}: cannot read the MATLAB file ({error})") from error
     if key not in content:
         raise ConfigError(f"{path}: has no {key!r}")
-    return content[key]
+    return np.asarray(content[key])

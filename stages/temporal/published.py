@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.io import loadmat  # type: ignore[import-untyped]
-from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]
 from torch import nn
 
 from pipeline.errors import CheckpointError
 from pipeline.messages import REFERENCE_LEVELS
 from stages.checkpoint import Checkpoint
+from stages.matlab import read_mat
 from stages.temporal.mil import MIL, MILConfig
 from stages.temporal.rtfm import RTFM, RTFMConfig
 from stages.temporal.trained import make_checkpoint, read_published
@@ -54,10 +53,9 @@ def published_mil(path: Path) -> Published:
     Source: load_weights and conv_dict of the published Demo_GUI.py. Raises CheckpointError for anything else.
     """
     try:
-        content = loadmat(path)
-    except (OSError, ValueError, NotImplementedError, TypeError, MatReadError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path}: cannot be read as a MATLAB file ({reason}); give Sultani's weights") from error
+        content = read_mat(path)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: cannot be read as a MATLAB file ({error}); give Sultani's weights") from error
     arrays: dict[str, np.ndarray] = {}
     for name, layer in KERAS_LAYERS.items():
         cell = np.asarray(content.get(layer, np.empty(0)))

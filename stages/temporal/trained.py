@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.messages import REFERENCE_LEVELS, Features, Scores
 from stages.checkpoint import Checkpoint
+from stages.tensor_files import read_tensors
 
 Config = TypeVar("Config")
 
@@ -90,15 +88,15 @@ def read_published(path: Path) -> dict[str, np.ndarray]:
     Raises CheckpointError for anything but named tensors.
     """
     try:
-        tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        return {name.removeprefix("module."): tensor.numpy() for name, tensor in tensors.items()}
-    except (OSError, EOFError, RuntimeError, ValueError, UnpicklingError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
+        tensors = read_tensors(path)
+    except ValueError as error:
         raise CheckpointError(
-            f"{path}: cannot be read as plain weights ({reason}); convert it to safetensors"
+            f"{path}: cannot be read as plain weights ({error}); give the published file, or safetensors of it"
         ) from error
-    except (AttributeError, TypeError) as error:
-        raise CheckpointError(f"{path}: holds other things than named tensors; save its state_dict alone") from error
+    # NumPy has no bfloat16.
+    halves = (torch.bfloat16, torch.float16)
+    plain = {name: tensor.float() if tensor.dtype in halves else tensor for name, tensor in tensors.items()}
+    return {name.removeprefix("module."): tensor.numpy() for name, tensor in plain.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
