@@ -105,6 +105,17 @@ def test_ucsd_is_read_from_each_of_its_formats(tmp_path: Path) -> None:
         assert intervals(found) == {"Test001": ((2, 3),), "Test002": ()}, annotation
 
 
+def test_ucsd_as_published_has_masks_beside_the_videos(tmp_path: Path) -> None:
+    pictures(tmp_path / "Test/Test001", 6)
+    pictures(tmp_path / "Test/Test001_gt", 6, odd=range(2, 4))
+    found = from_ucsd(tmp_path / "Test", videos_in(tmp_path / "Test"), count_frames)
+    assert intervals(found) == {"Test001": ((2, 3),)}
+    assert [e.video for e in found.entries(tmp_path / "m.jsonl", "test")] == ["Test/Test001"]
+    pictures(tmp_path / "Train/Train001", 6)
+    with pytest.raises(UsageError, match="two videos of one number"):
+        from_ucsd(tmp_path / "Test", videos_in(tmp_path), count_frames)
+
+
 def test_avenue_is_read_from_pixel_labels(tmp_path: Path) -> None:
     pictures(tmp_path / "videos/01", 4)
     (tmp_path / "gt").mkdir()

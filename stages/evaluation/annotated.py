@@ -41,6 +41,7 @@ from stages.video_file import VideoFile
 CROP = re.compile(r"__\d$")
 """End of the name of one crop's features; the crops together are the video."""
 NUMBER = re.compile(r"(\d+)\D*$")
+MASKS = "_gt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +98,19 @@ def by_name(annotated: Iterable[str], videos: Mapping[str, Found]) -> dict[str, 
 
 
 def by_number(videos: Mapping[str, Found], name: str) -> dict[str, Found]:
-    """Videos that are named by a number (`01.avi`, `Test001`), under `name` with that number: `Test{:03}`."""
-    matched = {}
+    """Videos that are named by a number (`01.avi`, `Test001`), under `name` with that number: `Test{:03}`.
+
+    Published folders of masks beside them (`Test001_gt`) are none. Raises UsageError for two videos of one number.
+    """
+    matched: dict[str, Found] = {}
     for own, video in videos.items():
-        if number := NUMBER.search(own):
-            matched[name.format(int(number[1]))] = video
+        if own.endswith(MASKS) or not (number := NUMBER.search(own)):
+            continue
+        numbered = name.format(int(number[1]))
+        if numbered in matched:
+            other = matched[numbered].path
+            raise UsageError(f"{video.path} and {other}: two videos of one number; give the folder of the test videos")
+        matched[numbered] = video
     return matched
 
 
@@ -141,7 +150,7 @@ def from_ucsd(path: Path, videos: Mapping[str, Found], count: Count) -> Labelled
     matched = by_number(videos, "Test{:03}")
     frames = count(matched)
     if path.is_dir():
-        folders = {p.name.removesuffix("_gt"): p for p in sorted(path.glob("*_gt")) if p.is_dir()}
+        folders = {p.name.removesuffix(MASKS): p for p in sorted(path.glob(f"*{MASKS}")) if p.is_dir()}
         masks = ((name, _pictures(folder)) for name, folder in folders.items())
         return _from_masks(masks, matched, frames, path)
     if path.suffix == ".npz":
