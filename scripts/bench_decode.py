@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import subprocess
 import time
@@ -28,29 +29,39 @@ def measure(work: Path, quick: bool) -> list[Row]:
     frames = 200 if quick else 800
     path = bench_footage.full_hd(work, frames)
 
+    cpu_ms: dict[str, list[float]] = {"ours": [], "same": [], "usual": []}
+
     def ours() -> float:
-        begun_s = time.perf_counter()
+        begun_s, cpu_s = time.perf_counter(), time.process_time()
         read = sum(len(m.times_s) for m in read_messages(expand([str(path)])[0], DecodeSettings(), 0, time.time))
         assert read == frames
+        cpu_ms["ours"].append(1000 * (time.process_time() - cpu_s) / frames)
         return frames / (time.perf_counter() - begun_s)
 
-    def theirs(scale: str) -> float:
-        begun_s = time.perf_counter()
+    def theirs(name: str, scale: str) -> float:
+        begun_s, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
             [program, "-v", "error", "-nostdin", "-threads", str(FILE_THREADS), "-i", str(path), "-vf", scale,
              "-pix_fmt", "rgb24", "-f", "null", "-"],
             check=True,
         )  # fmt: skip
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+        cpu_ms[name].append(1000 * cpu_s / frames)
         return frames / (time.perf_counter() - begun_s)
 
     mine, same, usual = side_by_side(
-        2 if quick else 5, ours, lambda: theirs(f"scale=-2:240:flags={FLAGS}"), lambda: theirs("scale=-2:240")
+        2 if quick else 5,
+        ours,
+        lambda: theirs("same", f"scale=-2:240:flags={FLAGS}"),
+        lambda: theirs("usual", "scale=-2:240"),
     )
     return [
         Row(
             figure=figure, against=against, target=0.9,
             values=[a / b for a, b in zip(mine, same, strict=True)],
-            detail={"frames_per_s": mine, "ffmpeg_frames_per_s": same, "ffmpeg_bicubic_frames_per_s": usual},
+            detail={"frames_per_s": mine, "ffmpeg_frames_per_s": same, "ffmpeg_bicubic_frames_per_s": usual,
+                    "cpu_ms_per_frame": cpu_ms},
             limit="scaling by the PyAV wheel's libswscale, whose AVX2 gather is slow on some processors",
         )
     ]  # fmt: skip
