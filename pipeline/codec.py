@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from functools import cache
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def encode(message: Message, shared: Mapping[str, str] = NOTHING) -> dict[str, b
     for name in LAYOUTS[kind]:
         value = getattr(message, name)
         if name in shared:
-            out[f"{name}:array"] = f"{value.dtype.name} {','.join(map(str, value.shape))}"
+            out[f"{name}:array"] = f"{_dtype_name(value.dtype)} {','.join(map(str, value.shape))}"
             out[f"{name}:shared"] = shared[name]
         else:
             _put(out, name, value)
@@ -38,10 +39,11 @@ def encode(message: Message, shared: Mapping[str, str] = NOTHING) -> dict[str, b
 
 def _put(out: dict[str, bytes | str], name: str, value: object) -> None:
     if isinstance(value, np.ndarray):
-        out[name] = np.ascontiguousarray(value).tobytes()
-        if not DTYPE.match(value.dtype.name):
+        dtype = _dtype_name(value.dtype)
+        if not dtype:
             raise ValueError(f"{name}: an array of {value.dtype.name} cannot be sent")
-        out[f"{name}:array"] = f"{value.dtype.name} {','.join(map(str, value.shape))}"
+        out[name] = value.tobytes()
+        out[f"{name}:array"] = f"{dtype} {','.join(map(str, value.shape))}"
     elif isinstance(value, bytes | str):
         out[name] = value
     elif isinstance(value, Prior):
@@ -51,6 +53,12 @@ def _put(out: dict[str, bytes | str], name: str, value: object) -> None:
             _put(out, f"{name}.{key}", array)
     elif value is not None:
         out[name] = json.dumps(value)
+
+
+@cache
+def _dtype_name(dtype: np.dtype) -> str:
+    """Empty for a type that is not sent."""
+    return dtype.name if DTYPE.match(dtype.name) else ""
 
 
 def _array(fields_: Mapping[bytes, bytes], name: str) -> np.ndarray:

@@ -13,7 +13,7 @@ import redis
 from redis.commands.core import CoreCommands
 
 from pipeline.errors import LeaseLost
-from pipeline.wire import call
+from pipeline.wire import call, call_all
 
 ALREADY_DONE = ("equal or smaller", "BUSYGROUP")
 """How Redis refuses an entry and a group that it has."""
@@ -124,7 +124,7 @@ class Settlement:
     @property
     def is_small(self) -> bool:
         """Whether it goes as a script."""
-        size = sum(len(a) for command in self.commands for a in command if isinstance(a, bytes | str))
+        size = sum([len(part) for command in self.commands for part in command if type(part) is bytes])
         return size <= SCRIPT_BYTES and max(map(len, self.commands), default=0) <= SCRIPT_ARGUMENTS
 
 
@@ -139,13 +139,7 @@ def settle_all(client: Any, settlements: Sequence[Settlement]) -> list[Outcome]:
     """
     outcomes: dict[int, Outcome] = {}
     small = [n for n, settlement in enumerate(settlements) if settlement.is_small]
-    if len(small) == 1:
-        replies = [_answer(lambda: call(client, *_script(settlements[small[0]])))]
-    else:
-        with client.pipeline(transaction=False) as pipe:
-            for n in small:
-                pipe.execute_command(*_script(settlements[n]))
-            replies = pipe.execute(raise_on_error=False) if small else []
+    replies = call_all(client, [_script(settlements[n]) for n in small]) if small else []
     for n, reply in zip(small, replies, strict=True):
         outcomes[n] = reply if isinstance(reply, redis.ResponseError) else _outcome(settlements[n], reply)
     for n, settlement in enumerate(settlements):

@@ -33,6 +33,9 @@ TRIM_EVERY = 16
 """After so many snippets a camera's output is rid of what has been read."""
 MAX_BATCH = 16
 """Messages given to a stage at once, if nothing else is said; bounds memory."""
+READ_COST_S = 15e-6
+"""Seconds from read to read for each stream that is waited for: a few times of what Redis needs for it."""
+MIN_PAUSE_S = 0.0005
 FOREIGN_S = 60.0
 """How long a camera is left to others whose pictures lie in the memory of another host."""
 TIDY_S = 5.0
@@ -73,7 +76,7 @@ class Worker:
         self._batch_wait_s = batch_wait_s
         self._frames = FrameReader() if frames is None else frames
         self._sweeper = sweeper
-        self._next_sweep_s = 0.0
+        self._next_sweep_s = self._read_s = 0.0
         self._foreign: dict[Key, tuple[float, str]] = {}
         """Lanes whose pictures only workers on another host can read: until when they are left to those, and why."""
         self._lanes: dict[Key, Lane] = {}
@@ -206,6 +209,7 @@ class Worker:
         readers = {(s, lane.stage): lane for lane in self._lanes.values() for s in lane.wants(now_s)}
         block_s = self._patience_s(now_s)
         if readers:
+            self._gather(len(readers))
             for (stream, stage), entry in self._bus.read_new(readers, block_s).items():
                 lane = readers[stream, stage]
                 if entry.id <= lane.last:
@@ -224,6 +228,13 @@ class Worker:
         for items in self._batches(ready, now_s):
             settled += self._process(items)
         return settled
+
+    def _gather(self, streams: int) -> None:
+        """With many cameras, leave some time between reads: they find more at once, and cost by the camera."""
+        pause_s = self._read_s + streams * READ_COST_S - self._clock()
+        if pause_s > MIN_PAUSE_S:
+            self._sleep(pause_s)
+        self._read_s = self._clock()
 
     def _patience_s(self, now_s: float) -> float:
         """How long to wait for something new: less while a lane must be looked at again by itself."""
@@ -358,6 +369,7 @@ class Worker:
         if isinstance(outcome, redis.ResponseError):
             raise outcome
         lane.settled(due, result.state)
+        lane.next_look_s = self._clock() + STRANDED_LOOK_S  # the next entry will show if one was left out
         if result.messages:
             lane.bound = min(lane.spec.bound(m).entries for m in result.messages)
         lane.blocked = not lane.spec.live and outcome.entries >= lane.bound
