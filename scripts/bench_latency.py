@@ -51,6 +51,7 @@ def measure(work: Path, quick: bool) -> list[Row]:
         Row(
             figure=figure.format(name), against=against, values=values, unit=" ms", target=target, at_least=False,
             detail={"runs": detail},
+            limit="three hand-offs (snippet, features, raw scores), and how soon each worker wakes",
         )
         for name, values, target in (("p50", over_p50, 10), ("p99", over_p99, 40))
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench_row import cpu_by_role
+from bench_row import cpu_by_role, pss_mb
 
 from pipeline.threads import single_thread_libraries
 
@@ -32,6 +32,8 @@ class Scored:
     """Of the command and all that it started."""
     roles: Mapping[str, float]
     """CPU seconds by kind of process, as far as they were seen."""
+    peak_mb: float
+    """Memory of all processes together at its highest, where asked for."""
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -42,7 +44,7 @@ def environment(**extra: str) -> dict[str, str]:
     return kept | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)} | extra
 
 
-def score(paths: Sequence[Path], out: Path, *arguments: object, pythonpath: str = "") -> Scored:
+def score(paths: Sequence[Path], out: Path, *arguments: object, pythonpath: str = "", memory: bool = False) -> Scored:
     """Score files into a fresh folder. Raises RuntimeError with what it said if it fails."""
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "pipeline.cli", "score", *map(str, paths), "--out", str(out), *map(str, arguments)]
@@ -57,11 +59,14 @@ def score(paths: Sequence[Path], out: Path, *arguments: object, pythonpath: str 
             env=environment(PYTHONPATH=pythonpath),
         )
         seen: dict[int, tuple[str, float]] = {}
+        peak_mb = 0.0
         while True:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
                 break
-            for child, (role, cpu_s) in cpu_by_role(process.pid).items():
+            now = cpu_by_role(process.pid)
+            peak_mb = max(peak_mb, sum(map(pss_mb, now))) if memory else 0.0
+            for child, (role, cpu_s) in now.items():
                 # A process that has ended has no title any more.
                 seen[child] = (seen[child][0] if role == "?" and child in seen else role, cpu_s)
             time.sleep(LOOK_S)
@@ -73,4 +78,4 @@ def score(paths: Sequence[Path], out: Path, *arguments: object, pythonpath: str 
     roles: dict[str, float] = defaultdict(float)
     for role, s in seen.values():
         roles[role] += s
-    return Scored(int(frames), seconds, usage.ru_utime + usage.ru_stime, dict(roles))
+    return Scored(int(frames), seconds, usage.ru_utime + usage.ru_stime, dict(roles), peak_mb)
