@@ -209,7 +209,7 @@ class Worker:
         readers = {(s, lane.stage): lane for lane in self._lanes.values() for s in lane.wants(now_s)}
         block_s = self._patience_s(now_s)
         if readers:
-            self._gather(len(readers))
+            self._gather(len(readers), now_s)
             for (stream, stage), entry in self._bus.read_new(readers, block_s).items():
                 lane = readers[stream, stage]
                 if entry.id <= lane.last:
@@ -229,12 +229,12 @@ class Worker:
             settled += self._process(items)
         return settled
 
-    def _gather(self, streams: int) -> None:
+    def _gather(self, streams: int, now_s: float) -> None:
         """With many cameras, leave some time between reads: they find more at once, and cost by the camera."""
-        pause_s = self._read_s + streams * READ_COST_S - self._clock()
+        pause_s = self._read_s + streams * READ_COST_S - now_s
         if pause_s > MIN_PAUSE_S:
             self._sleep(pause_s)
-        self._read_s = self._clock()
+        self._read_s = now_s + max(0.0, pause_s)
 
     def _patience_s(self, now_s: float) -> float:
         """How long to wait for something new: less while a lane must be looked at again by itself."""
@@ -369,7 +369,7 @@ class Worker:
         if isinstance(outcome, redis.ResponseError):
             raise outcome
         lane.settled(due, result.state)
-        lane.next_look_s = self._clock() + STRANDED_LOOK_S  # the next entry will show if one was left out
+        lane.next_look_s = came_s(due) + STRANDED_LOOK_S  # the next entry will show if one was left out
         if result.messages:
             lane.bound = min(lane.spec.bound(m).entries for m in result.messages)
         lane.blocked = not lane.spec.live and outcome.entries >= lane.bound
