@@ -13,7 +13,8 @@ from e2e import Ended, film, fitted, oddwatch, rows
 from means_extractor import Means
 
 from pipeline.cli.judging import judge_scored
-from pipeline.cli.offline import score_as_published
+from pipeline.cli.offline import score_as_published, score_feature_files
+from pipeline.cli.session import named_models
 from pipeline.config import Config, ModelConfig, WorkersConfig
 from pipeline.errors import UsageError
 from stages.alerting.calibration import calibrate
@@ -85,9 +86,9 @@ def test_a_model_alone_is_calibrated_by_its_own_reference() -> None:
 # --- seeds
 
 
-def trained(seed: int, rate: float = 0.01, sha256: str = "") -> Checkpoint:
-    recipe = {"settings": {"seed": seed, "learning_rate": rate}}
-    meta = {"extractor": f"file@{DIM}", "training": {"data": "d", "recipe": recipe}, "reference": RISING.tolist()}
+def trained(seed: int, rate: float = 0.01, sha256: str = "", steps: int = 5) -> Checkpoint:
+    training = {"data": "d", "steps": steps, "recipe": {"settings": {"seed": seed, "learning_rate": rate}}}
+    meta = {"extractor": f"file@{DIM}", "training": training, "reference": RISING.tolist()}
     return Checkpoint(kind="mil", meta=meta, arrays={}, sha256=sha256 or f"{seed}-{rate}")
 
 
@@ -99,7 +100,10 @@ def test_models_that_differ_by_their_seed_are_averaged() -> None:
     ("others", "message"),
     [
         pytest.param([], "needs two or more", id="one alone"),
-        pytest.param([trained(1)], "are the same checkpoint", id="twice the same"),
+        pytest.param([trained(1)], "b0 and a are the same checkpoint", id="twice the same"),
+        pytest.param([trained(2)] * 2, "b1 and b0 are the same checkpoint", id="twice the same later"),
+        pytest.param([trained(1, sha256="other")], "b0 and a have the same seed 1", id="twice the same seed"),
+        pytest.param([trained(2, steps=9)], "differs from a in its training steps", id="trained longer"),
         pytest.param([trained(2, rate=0.1)], "b0 differs from a in its training recipe", id="another recipe"),
         pytest.param([replace(trained(2), kind="rtfm")], "differs from a in its kind", id="another kind"),
     ],
@@ -204,6 +208,17 @@ def test_mistakes_are_one_line(folder: Path, tmp_path: Path, more: tuple, said: 
     done, _ = run(folder, tmp_path, *more)
     assert (done.code, done.err.count("\n")) == (2, 1), done.err
     assert said in done.err
+
+
+def test_where_nothing_can_be_scored_the_reason_is_told_before_and_not_after(folder: Path, tmp_path: Path) -> None:
+    models = named_models([folder / "s1.safetensors"])
+    gone = Entry(video="gone.npy", path=tmp_path / "gone.npy", label=0)
+    with pytest.raises(UsageError, match=r"none of 1 feature files could be scored: .*gone\.npy: cannot be read"):
+        score_feature_files([gone], Config(models=models), paper=False)
+    np.save(tmp_path / "wide.npy", np.ones((3, DIM + 1), np.float32))
+    wide = replace(gone, path=tmp_path / "wide.npy")
+    with pytest.raises(UsageError, match=rf"wide\.npy: .*takes features of size {DIM}, got {DIM + 1}"):
+        score_feature_files([wide], Config(models=models), paper=False)
 
 
 def test_a_bad_feature_file_is_named_and_the_rest_are_judged(folder: Path, tmp_path: Path) -> None:

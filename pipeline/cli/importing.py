@@ -70,7 +70,7 @@ def _import(published: Published, file: Path, out: Path, normal: list[str], feat
     dim = published.config.input_dim
     if features == FROM_FILES:
         extractor, preprocessing = f"{FROM_FILES}@{dim}", {"features": "read from files"}
-        videos = _from_files(normal)
+        videos = _from_files(normal, dim)
     else:
         extractor, preprocessing, videos = _from_footage(normal, features, dim, config)
     checkpoint: Checkpoint = published_checkpoint(published, file, extractor, preprocessing, videos)
@@ -85,8 +85,8 @@ def _import(published: Published, file: Path, out: Path, normal: list[str], feat
     typer.echo(f"use it: oddwatch {command} --model {out} --out DIR")
 
 
-def _from_files(normal: list[str]) -> list[np.ndarray]:
-    """Features (T, crops, D) of feature files, and of those in folders."""
+def _from_files(normal: list[str], dim: int) -> list[np.ndarray]:
+    """Features (T, crops, dim) of feature files, and of those in folders."""
     from stages.features.files import SUFFIXES, is_feature_file, read_features
 
     paths: list[Path] = []
@@ -98,7 +98,13 @@ def _from_files(normal: list[str]) -> list[np.ndarray]:
                 "that the weights read, with --features"
             )
         paths += found
-    return [read_features(path) for path in paths]
+    videos = [read_features(path) for path in paths]
+    for path, values in zip(paths, videos, strict=True):
+        if values.shape[2] != dim:
+            raise UsageError(
+                f"--normal {path}: holds vectors of {values.shape[2]}, but these weights read vectors of {dim}"
+            )
+    return videos
 
 
 def _from_footage(

@@ -63,6 +63,8 @@ def score_feature_files(entries: Sequence[Entry], config: Config, *, paper: bool
         except OddwatchError as error:
             notes.append(str(error))
             failed = True
+    if not tables:
+        raise UsageError(f"none of {len(entries)} feature files could be scored: {notes[1]}")
     return Scored(config=config, tables=tables, notes=tuple(notes), failed=failed)
 
 
@@ -104,6 +106,8 @@ def _joined(entries: Sequence[Entry], config: Config, models: dict[str, _Model],
                 raw |= streamed.tables[entry.video].models
             tables[entry.video] = fused_table(line.times_s, raw, references, config.alerts)
             count(str(entry.path), len(line.times_s))
+    if not tables:
+        raise UsageError(f"none of {len(entries)} videos could be scored: {notes[0]}")
     used = streamed.config if streamed else config.model_copy(update={"decode": next(iter(readers.values())).decode})
     return Scored(
         config=used.model_copy(update={"models": config.models}), tables=tables, notes=tuple(notes),

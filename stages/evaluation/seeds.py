@@ -12,7 +12,7 @@ from pipeline.errors import UsageError
 from stages.checkpoint import Checkpoint
 
 SAME = ("arch", "architecture", "extractor", "preprocessing", "score")
-SAME_TRAINING = ("data", "recipe", "settings", "published")
+SAME_TRAINING = ("data", "clips", "videos", "recipe", "settings", "steps", "published")
 """What checkpoints of one training have in common, apart from seeds within."""
 
 
@@ -24,9 +24,16 @@ def check_seeds(checkpoints: Sequence[tuple[str, Checkpoint]]) -> list[int | Non
     if len(checkpoints) < 2:
         raise UsageError("--over-seeds: needs two or more --model, trained alike with other seeds")
     (first, one), *rest = checkpoints
+    seen, seeds = {one.sha256: first}, {_seed(one.meta.get("training")): first}
     for path, other in rest:
-        if other.sha256 == one.sha256:
-            raise UsageError(f"--over-seeds: {path} and {first} are the same checkpoint; train one with another --seed")
+        if twin := seen.get(other.sha256):
+            raise UsageError(f"--over-seeds: {path} and {twin} are the same checkpoint; train one with another --seed")
+        seed = _seed(other.meta.get("training"))
+        if seed is not None and (twin := seeds.get(seed)):
+            raise UsageError(
+                f"--over-seeds: {path} and {twin} have the same seed {seed}; train one with another --seed"
+            )
+        seen[other.sha256] = seeds[seed] = path
         theirs, ours = _identity(other), _identity(one)
         differing = [key for key in {**ours, **theirs} if theirs.get(key) != ours.get(key)]
         if differing:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import OddwatchError
+from pipeline.errors import CheckpointError, OddwatchError
 from pipeline.messages import Snippet
 from stages.alerting.calibration import calibrate
 from stages.alerting.fusion import fuse
@@ -55,10 +55,16 @@ def timeline(source: Source, settings: DecodeSettings) -> Timeline:
 
 
 def file_scores(path: Path, models: Mapping[str, Scorer]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Times float64 (N,) and each model's raw scores float32 (N,) of a feature file; N is 16 times its rows."""
+    """Times float64 (N,) and each model's raw scores float32 (N,) of a feature file; N is 16 times its rows.
+
+    Raises OddwatchError naming the file.
+    """
     values = read_features(path)
     times_s = np.arange(len(values) * ROW_FRAMES) / FILE_FPS
-    raw = {name: np.repeat(score(values).astype(np.float32), ROW_FRAMES) for name, score in models.items()}
+    try:
+        raw = {name: np.repeat(score(values).astype(np.float32), ROW_FRAMES) for name, score in models.items()}
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     return times_s, raw
 
 

@@ -69,6 +69,8 @@ def _array(path: Path) -> np.ndarray:
         raise SourceError(f"{file}: cannot be read ({error.strerror or error}); check the path") from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:120]
+        if "pickle" in reason:  # NumPy goes on to advise to load it unsafely.
+            reason = "it is no file of NumPy's, or holds Python objects"
         raise SourceError(f"{file}: not an array of plain numbers ({reason}); save it with numpy.save") from error
 
 
