@@ -38,7 +38,7 @@ def _lines(name: str, figures: Mapping, mode: str = "") -> list[str]:
     ranking = (
         f"{name} micro ROC-AUC {_number(figures['roc_auc'])}, "
         f"average precision {_number(figures['average_precision'])}{mode}",
-        f"  macro ROC-AUC {_number(figures['macro'].get('roc_auc'))}, "
+        f"  macro ROC-AUC {_number(figures['macro'].get('roc_auc'))} over {figures['macro'].get('videos', 0)} videos, "
         f"abnormal videos only {_number(figures['abnormal_only'].get('roc_auc'))}",
     )
     return [*ranking, _events_line(figures["events"], figures["false_alarms"])] if "events" in figures else [*ranking]
@@ -48,7 +48,7 @@ def _events_line(events: Mapping, false_alarms: Mapping) -> str:
     rate, delay = false_alarms["per_hour"], events.get("median_delay_s")
     return (
         f"  {events.get('alerted')} of {events['total']} events alerted on"
-        + ("" if delay is None else f", median delay {delay:.2f} s")
+        + ("" if delay is None else f"; {events['found']} reach the threshold, after {delay:.2f} s (median)")
         + f"; {false_alarms['false']} false alarms"
         + ("" if rate is None else f" ({rate:.1f} per hour)")
     )
