@@ -124,7 +124,7 @@ def _remove_unused(folder: Path, only_if_dead: bool = False) -> None:
     if fd is None:
         return
     try:
-        if only_if_dead and not _is_dead(folder):
+        if only_if_dead and any(folder.iterdir()) and not _is_dead(folder):
             return
         for file in folder.iterdir():
             file.unlink(missing_ok=True)
