@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from dense_makers import checkpoint_of, seed_weights
 from e2e import Ended, film, fitted, oddwatch, rows
-from means_extractor import Means
+from means_extractor import Means, values
 
 from pipeline.cli.judging import judge_scored
 from pipeline.cli.offline import score_as_published, score_feature_files
@@ -24,7 +24,7 @@ from stages.decode import DecodeSettings
 from stages.evaluation.alarms import alarms, at_threshold
 from stages.evaluation.seeds import check_seeds, seed_figures
 from stages.evaluation.tables import Timeline, alone, fused_table
-from stages.extract import clip_features
+from stages.extract import clip_features, ten_crop_features
 from stages.features import EXTRACTORS, HEIGHTS
 from stages.manifest import Entry
 from stages.preprocessing import Preprocessing
@@ -246,7 +246,7 @@ def test_footage_is_scored_as_whole_videos_where_the_paper_does(tmp_path: Path, 
     save_checkpoint(tmp_path / "rtfm", replace(made, meta=made.meta | {"preprocessing": decode.meta()}))
     entries = [Entry(video=name, path=tmp_path / name, anomalies=((40, 79),)) for name in ("a.mp4", "gone.mp4")]
     settings = Config(models={"rtfm": ModelConfig(checkpoint=tmp_path / "rtfm")}, workers=WorkersConfig(device="cpu"))
-    scored = score_as_published(entries, settings, tmp_path, resume=True, quiet=True)
+    scored = score_as_published(entries, settings, tmp_path, ten_crop=False, resume=True, quiet=True)
     assert scored.failed
     assert "gone.mp4" in scored.notes[0]
     source = expand([str(tmp_path / "a.mp4")])[0]
@@ -258,6 +258,30 @@ def test_footage_is_scored_as_whole_videos_where_the_paper_does(tmp_path: Path, 
     metrics = judge_scored(entries, scored, "paper")
     assert metrics.coverage["frames_decoded"] == 150
     assert {e["video"] for e in metrics.excluded} == {"gone.mp4"}
+
+
+def test_ten_crops_are_scored_together_and_only_as_papers_do(tmp_path: Path, monkeypatch) -> None:
+    def ten_crops(self: Means, pixels: np.ndarray) -> np.ndarray:
+        return np.stack([values(pixels[:, :, crop : crop + 20]) for crop in range(10)])
+
+    monkeypatch.setattr(Means, "ten_crops", ten_crops, raising=False)
+    monkeypatch.setitem(EXTRACTORS, "means", "means_extractor")
+    monkeypatch.setitem(HEIGHTS, "means", 48)
+    film(tmp_path / "a.mp4", 70, odd=range(20, 40))
+    config = RTFMConfig(input_dim=6)
+    decode = Preprocessing(height=48, snippet_frames=16, fps=None)
+    made = checkpoint_of("rtfm", seed_weights(RTFM(config), 5), config, extractor="means@1")
+    save_checkpoint(tmp_path / "rtfm", replace(made, meta=made.meta | {"preprocessing": decode.meta()}))
+    entries = [Entry(video="a.mp4", path=tmp_path / "a.mp4", anomalies=((20, 39),))]
+    settings = Config(models={"rtfm": ModelConfig(checkpoint=tmp_path / "rtfm")}, workers=WorkersConfig(device="cpu"))
+    scored = score_as_published(entries, settings, tmp_path, ten_crop=True, resume=True, quiet=True)
+    crops = ten_crop_features(expand([str(tmp_path / "a.mp4")])[0], Means(), DecodeSettings(height=48))
+    assert crops.shape == (5, 10, 6)
+    whole = scorer("rtfm", load_checkpoint(tmp_path / "rtfm"), paper=True)(crops)
+    np.testing.assert_allclose(scored.tables["a.mp4"].models["rtfm"], np.repeat(whole, 16)[:70], rtol=1e-5)
+    live = Config(models={"novelty": ModelConfig()})
+    with pytest.raises(UsageError, match="--ten-crop: for mil and rtfm"):
+        score_as_published(entries, live, tmp_path, ten_crop=True, resume=True, quiet=True)
 
 
 def test_three_models_of_one_video_have_a_raw_column_and_figures_each(tmp_path: Path) -> None:

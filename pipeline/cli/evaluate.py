@@ -40,6 +40,9 @@ def evaluate(
         float | None,
         typer.Option(help="Count false alarms, events and delays at this score in (0, 1). Default: alerts.raise_at."),
     ] = None,
+    ten_crop: Annotated[
+        bool, typer.Option("--ten-crop", help="With --mode paper: mil and rtfm see ten crops of each picture.")
+    ] = False,
     over_seeds: Annotated[
         bool, typer.Option("--over-seeds", help="The models differ by their seed: mean and deviation of each figure.")
     ] = False,
@@ -54,6 +57,8 @@ def evaluate(
 
     if threshold is not None and not 0 < threshold < 1:
         raise UsageError(f"--threshold: must lie between 0 and 1 (0.5 is the highest normal score), got {threshold:g}")
+    if ten_crop and mode is not Mode.paper:
+        raise UsageError("--ten-crop: ten times the work, which nothing live does; only with --mode paper")
     settings = load_config(config)
     if model:
         settings = settings.model_copy(update={"models": named_models(model)})
@@ -64,13 +69,15 @@ def evaluate(
         _check_seeds(settings)
     check_writable(out)
     if are_feature_files(entries):
+        if ten_crop:
+            raise UsageError("--ten-crop: feature files hold the crops they were made with; leave it out")
         from pipeline.cli.offline import score_feature_files
 
         scored = score_feature_files(entries, settings, paper=mode is Mode.paper)
     elif mode is Mode.paper:
         from pipeline.cli.offline import score_as_published
 
-        scored = score_as_published(entries, settings, out, resume=resume, quiet=as_json)
+        scored = score_as_published(entries, settings, out, ten_crop=ten_crop, resume=resume, quiet=as_json)
     else:
         scored = Scored.of(
             entries, score_files([str(e.path) for e in entries], out / "scores", settings, resume=resume, quiet=as_json)

@@ -68,9 +68,16 @@ def score_feature_files(entries: Sequence[Entry], config: Config, *, paper: bool
     return Scored(config=config, tables=tables, notes=tuple(notes), failed=failed)
 
 
-def score_as_published(entries: Sequence[Entry], config: Config, out: Path, *, resume: bool, quiet: bool) -> Scored:
-    """Score footage as papers do: whole videos where a model's paper has them, the others in a stream."""
+def score_as_published(
+    entries: Sequence[Entry], config: Config, out: Path, *, ten_crop: bool, resume: bool, quiet: bool
+) -> Scored:
+    """Score footage as papers do: whole videos where a model's paper has them, the others in a stream.
+
+    `ten_crop`: whole videos in ten crops, whose scores are averaged. Raises UsageError if no model takes them.
+    """
     models = _whole_video_models(config, paper=True)
+    if ten_crop and not models:
+        raise UsageError("--ten-crop: for mil and rtfm, which score whole videos in --mode paper; leave it out")
     streaming = {name: m for name, m in config.models.items() if name not in models}
     streamed = None
     if streaming:
@@ -79,10 +86,12 @@ def score_as_published(entries: Sequence[Entry], config: Config, out: Path, *, r
         streamed = Scored.of(entries, scoring)
         if not models:
             return streamed
-    return _joined(entries, config, models, streamed)
+    return _joined(entries, config, models, streamed, ten_crop=ten_crop)
 
 
-def _joined(entries: Sequence[Entry], config: Config, models: dict[str, _Model], streamed: Scored | None) -> Scored:
+def _joined(
+    entries: Sequence[Entry], config: Config, models: dict[str, _Model], streamed: Scored | None, *, ten_crop: bool
+) -> Scored:
     """The streamed columns, those of whole videos, and the score fused of both."""
     from stages.evaluation.tables import fused_table
     from stages.training.gather import source_of
@@ -90,7 +99,7 @@ def _joined(entries: Sequence[Entry], config: Config, models: dict[str, _Model],
     references = {n: np.asarray(c.meta["reference"], np.float32) for n, c in checkpoints_of(config).items()}
     if unknown := [name for name in config.models if name not in references]:
         raise UsageError(f"{unknown[0]}: learns by itself, so it cannot be fused in paper mode; evaluate it alone")
-    readers = {name: _Reader(model, config) for name, model in models.items()}
+    readers = {name: _Reader(model, config, ten_crop=ten_crop) for name, model in models.items()}
     tables, notes = {}, []
     with frame_counter([str(e.path) for e in entries], "whole videos") as count:
         for entry in entries:
@@ -116,9 +125,12 @@ def _joined(entries: Sequence[Entry], config: Config, models: dict[str, _Model],
 
 
 class _Reader:
-    """One model's way from a file to a score for each decoded frame; its features are kept for the next time."""
+    """One model's way from a file to a score for each decoded frame.
 
-    def __init__(self, model: _Model, config: Config) -> None:
+    Features of whole pictures are kept for the next time; ten crops are not.
+    """
+
+    def __init__(self, model: _Model, config: Config, *, ten_crop: bool) -> None:
         from pipeline.decoding import decode_as_learned
         from pipeline.spec import ModelSpec
         from stages.decode import DecodeSettings
@@ -147,14 +159,22 @@ class _Reader:
             )
         self._cache = FeatureCache(cache_folder(os.environ, default_home(os.environ)))
         self._score = model.score
+        self._ten_crop = ten_crop
 
     def column(self, source) -> tuple[Timeline, np.ndarray]:  # type: ignore[no-untyped-def]
         """The file's timeline and the score of each decoded frame, float32 (N,). Raises SourceError."""
         from stages.evaluation.tables import timeline
 
-        values = self._cache.features(source, self._extractor, self._settings).values
         line = timeline(source, self._settings)
-        return line, line.held(self._score(values[:, None]), source.redacted)
+        return line, line.held(self._score(self._features(source)), source.redacted)
+
+    def _features(self, source) -> np.ndarray:  # type: ignore[no-untyped-def]
+        """Float32 (T, C, D). Raises SourceError, or ConfigError for an extractor that has no crops."""
+        from stages.extract import ten_crop_features
+
+        if self._ten_crop:
+            return ten_crop_features(source, self._extractor, self._settings)
+        return self._cache.features(source, self._extractor, self._settings).values[:, None]
 
 
 def _whole_video_models(config: Config, *, paper: bool) -> dict[str, _Model]:
