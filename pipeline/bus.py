@@ -16,7 +16,7 @@ from pipeline.connection import hide_password as hide_password
 from pipeline.keys import Keys
 from pipeline.messages import Message
 from pipeline.settlement import Left, Look, Outcome, Settlement, settle_all, trim
-from pipeline.wire import call
+from pipeline.wire import call, call_all
 
 OUTAGE = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.RedisClusterException, OSError)
 """Redis is away: what was in flight may or may not have been done."""
@@ -173,6 +173,17 @@ class Bus:
         entry_id, attempts = pending[0]["message_id"], int(pending[0]["times_delivered"])
         found = self.client.xrange(stream, min=entry_id, max=entry_id)
         return Entry(parse_id(entry_id), found[0][1] if found else {}), attempts
+
+    def oldest_pending(self, readers: Sequence[Reader]) -> list[Id | None]:
+        """For each (stream, group) the oldest entry delivered and never acknowledged; all in one round trip."""
+        found: list[Id | None] = []
+        for reply in call_all(self.client, [("XPENDING", *reader) for reader in readers]) if readers else []:
+            if isinstance(reply, redis.ResponseError):
+                raise reply
+            # redis-py's Cluster pipeline names the parts, Redis itself only orders them.
+            oldest = reply["min"] if isinstance(reply, dict) else reply[1]
+            found.append(None if oldest is None else parse_id(oldest))
+        return found
 
     def count_attempt(self, stream: str, group: str, entry: Entry, attempts: int) -> None:
         """Note before the work that this is attempt number `attempts`; the first is noted by the delivery itself."""

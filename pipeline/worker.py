@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import redis
 
-from pipeline.bus import OUTAGE, Bus, Entry, Id, Reader, parse_id
+from pipeline.bus import OUTAGE, Bus, Entry, Reader
 from pipeline.errors import LeaseLost
 from pipeline.forward import forward
 from pipeline.frames_reader import ForeignFrames, FrameReader
@@ -82,7 +82,7 @@ class Worker:
         self._lanes: dict[Key, Lane] = {}
         self._outages = 0
         self._refusal = ""
-        self._next_forward_s = 0.0
+        self._next_forward_s = self._next_look_s = 0.0
         self._next_tidy_s = self._full_until_s = 0.0
         self.stopping = False
 
@@ -210,16 +210,19 @@ class Worker:
         block_s = self._patience_s(now_s)
         if readers:
             self._gather(len(readers), now_s)
-            for (stream, stage), entry in self._bus.read_new(readers, block_s).items():
-                lane = readers[stream, stage]
+            found = self._bus.read_new(readers, block_s)
+            unexpected = [reader for reader, entry in found.items() if not readers[reader].follows(entry)]
+            oldest = dict(zip(unexpected, self._bus.oldest_pending(unexpected), strict=True))
+            for (stream, stage), entry in found.items():
+                lane, pending = readers[stream, stage], oldest.get((stream, stage))
                 if entry.id <= lane.last:
                     self._bus.client.xack(stream, stage, entry.id_text)
                     lane.came_too_late(stream, entry, self._clock())
-                elif not lane.follows(entry) and self._has_pending(stream, lane, entry.id):
+                elif pending is not None and pending < entry.id:
                     lane.look_again()
                 else:
                     self._take(lane, stream, entry)
-            self._look_for_stranded(readers)
+            self._look_for_stranded(readers, now_s)
         else:
             self._sleep(min(block_s, POLL_S / 4))
         now_s = self._clock()
@@ -274,18 +277,16 @@ class Worker:
                 self._bus.bury(lane.stage, lane.spec.camera, entry, lane.last_error, attempts)
             self._bus.client.xack(stream, lane.stage, entry.id_text)
 
-    def _look_for_stranded(self, readers: dict[Reader, Lane]) -> None:
+    def _look_for_stranded(self, readers: dict[Reader, Lane], now_s: float) -> None:
         """A holder that stalled may have been given an entry after its lease had gone to this worker."""
-        now_s = self._clock()
-        for (stream, _), lane in readers.items():
-            if stream not in lane.heads and now_s >= lane.next_look_s:
-                lane.next_look_s = now_s + STRANDED_LOOK_S
-                if self._has_pending(stream, lane):
-                    lane.look_again()
-
-    def _has_pending(self, stream: str, lane: Lane, before: Id | None = None) -> bool:
-        pending = self._bus.client.xpending(stream, lane.stage)
-        return bool(pending["pending"]) and (before is None or parse_id(pending["min"]) < before)
+        if now_s < self._next_look_s:
+            return
+        self._next_look_s = now_s + POLL_S
+        due = [r for r, lane in readers.items() if r[0] not in lane.heads and now_s >= lane.next_look_s]
+        for reader, oldest in zip(due, self._bus.oldest_pending(due), strict=True):
+            readers[reader].next_look_s = now_s + STRANDED_LOOK_S
+            if oldest is not None:
+                readers[reader].look_again()
 
     def _process(self, items: list[tuple[Lane, Due]]) -> int:
         """Process messages of one stage object, and settle them."""

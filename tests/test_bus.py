@@ -157,6 +157,18 @@ def test_what_was_not_acknowledged_is_found_again_with_its_count(bus: Bus, strea
     assert bus.peek_pending(stream, GROUP) is None
 
 
+def test_many_groups_are_asked_at_once_for_what_they_hold(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
+    quiet = bus.keys.stream("cam", "quiet")
+    bus.ensure_groups(quiet, [GROUP])
+    put(bus, stream, lease, 3, 4)
+    assert bus.oldest_pending([(quiet, GROUP), (stream, GROUP)]) == [None, None]
+    assert [read(bus, stream), read(bus, stream)] == [(RUN, 3), (RUN, 4)]
+    assert bus.oldest_pending([(quiet, GROUP), (stream, GROUP)]) == [None, (RUN, 3)]
+    assert bus.oldest_pending([]) == []
+    with pytest.raises(redis.ResponseError, match="NOGROUP"):
+        bus.oldest_pending([(quiet, GROUP), (quiet, "nobody")])
+
+
 def test_an_entry_trimmed_while_pending_comes_back_empty(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
     put(bus, stream, lease, 0)
     assert read(bus, stream) == (RUN, 0)
