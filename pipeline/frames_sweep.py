@@ -13,12 +13,14 @@ import redis
 
 from pipeline.bus import OUTAGE, Bus
 from pipeline.settlement import trim
-from pipeline.shared_memory import NAMESPACE, RING, own_folder, try_lock
+from pipeline.shared_memory import NAMESPACE, RING, is_ours, own_folder, try_lock
 
 log = logging.getLogger(__name__)
 
 FOREIGN_S = 600.0
 """A namespace of a server that may live elsewhere is kept so long after the last sign of its processes."""
+CLOCK_STEP_S = 60.0
+"""Files and processes are dated by clocks that may have been set in between."""
 
 
 @contextmanager
@@ -50,7 +52,7 @@ class Sweeper:
         One look is not enough: what a writer sent right before it died may come after it. Raises OUTAGE errors; what
         Redis refuses is left for another time.
         """
-        if not self._folder.is_dir():
+        if not is_ours(self._folder):
             return
         try:
             self._sweep()
@@ -82,12 +84,14 @@ class Sweeper:
 
     def _own(self) -> Path | None:
         """The folder of this Redis, if it ever had one."""
+        if not is_ours(self._folder):
+            return None
         name = (self._bus.client.get(self._bus.keys.frames) or b"").decode()
         return self._folder / name if NAMESPACE.match(name) else None
 
     def forget(self, camera: str) -> None:
         """Remove the rings of a camera that is no longer in Redis, unless they are still being written to."""
-        own = self._own() if self._folder.is_dir() else None
+        own = self._own()
         for ring in own.glob(f"{camera}.*.ring") if own else ():
             match = RING.match(ring.name)
             if match and match[1] == camera and (fd := try_lock(ring)) is not None:
@@ -99,7 +103,7 @@ class Sweeper:
 
         Also if it is not empty, when its Redis `server_ends` now.
         """
-        own = self._own() if self._folder.is_dir() else None
+        own = self._own()
         if own and own.is_dir() and (server_ends or not any(own.iterdir())):
             _remove_unused(own)
         _remove_empty(self._folder)
@@ -136,10 +140,23 @@ def _remove_unused(folder: Path, only_if_dead: bool = False) -> None:
 
 
 def _is_dead(folder: Path) -> bool:
-    owner = int(folder.name.partition("-")[0])
+    """Whether the Redis that it belongs to is gone, as far as can be told from here."""
+    owner, used_s = int(folder.name.partition("-")[0]), folder.stat().st_mtime
     if owner:
-        return Path("/proc/self").exists() and not Path(f"/proc/{owner}").exists()
-    return time.time() - folder.stat().st_mtime > FOREIGN_S
+        # Also when another process has the number now.
+        began_s = _began_s(owner) if Path("/proc/self").exists() else used_s
+        return began_s is None or began_s > used_s + CLOCK_STEP_S
+    return time.time() - used_s > FOREIGN_S
+
+
+def _began_s(pid: int) -> float | None:
+    """When a process began, unix seconds; None if there is none."""
+    try:
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    since_boot_s = int(ticks) / os.sysconf("SC_CLK_TCK")
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot_s
 
 
 def _remove_empty(folder: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import stat
 import uuid
 from pathlib import Path
 from typing import Any
@@ -56,20 +57,33 @@ def namespace_of(client: Any, keys: Keys, url: str) -> str:
     return known.decode() if known is not None and NAMESPACE.match(known.decode()) else name
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether a folder is there and this user's alone: anybody may write to `/dev/shm`."""
+    try:
+        return _is_private(folder.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _is_private(about: os.stat_result) -> bool:
+    return stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and not about.st_mode & 0o077
+
+
 def use(folder: Path) -> int:
     """Hold a namespace's folder, making it where it is missing; held until the returned descriptor is closed.
 
-    Raises OSError, also when the folder above is not ours alone: anybody may write to `/dev/shm`.
+    Raises OSError, also when the folder above is not ours alone.
     """
-    folder.parent.mkdir(mode=0o700, exist_ok=True)
-    above = folder.parent.lstat()
-    if above.st_uid != os.getuid() or above.st_mode & 0o077:
-        raise PermissionError(f"{folder.parent} does not belong to this user alone")
     while True:
-        folder.mkdir(mode=0o700, exist_ok=True)
         try:
+            folder.parent.mkdir(mode=0o700, exist_ok=True)
+            if not _is_private(folder.parent.lstat()):
+                raise PermissionError(f"{folder.parent} does not belong to this user alone")
+            folder.mkdir(mode=0o700, exist_ok=True)
             fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
+            if not folder.parents[1].is_dir():
+                raise
             continue  # swept away just now
         fcntl.flock(fd, fcntl.LOCK_SH)
         if os.fstat(fd).st_nlink:

@@ -405,6 +405,21 @@ def test_a_folder_that_is_not_ours_is_not_used(folder: Path, caplog: pytest.LogC
     assert "does not belong to this user alone" in caplog.text
 
 
+@pytest.mark.parametrize("what", ["folder", "link"])
+def test_a_folder_that_is_not_ours_is_left_alone(one_bus: Bus, folder: Path, what: str) -> None:
+    there = folder if what == "folder" else folder.with_name("elsewhere")
+    (there / "1-0123456789ab").mkdir(parents=True)
+    if what == "folder":
+        os.chown(folder, 12345, 12345) if os.getuid() == 0 else folder.chmod(0o777)
+    else:
+        folder.symlink_to(there)
+    sweeper = Sweeper(one_bus)
+    sweeper.sweep()
+    sweeper.forget("cam")
+    sweeper.leave(server_ends=True)
+    assert (there / "1-0123456789ab").exists()
+
+
 def test_where_there_is_no_shared_memory_it_is_said_and_nobody_claims_it(
     monkeypatch: pytest.MonkeyPatch, one_bus: Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -523,7 +538,8 @@ def test_a_camera_that_is_gone_leaves_no_memory(one_bus: Bus, dead_feed: Feed, f
     ("owner", "used", "age_s", "goes"),
     [
         pytest.param(2**22 + 1, False, 0, True, id="of an embedded server that has died"),
-        pytest.param(os.getpid(), False, 9999, False, id="of an embedded server that lives"),
+        pytest.param(os.getpid(), False, 0, False, id="of an embedded server that lives"),
+        pytest.param(os.getpid(), False, 10**8, True, id="of one that died long before its number was given again"),
         pytest.param(2**22 + 1, True, 9999, False, id="in use"),
         pytest.param(0, False, 0, False, id="of another server, a moment ago"),
         pytest.param(0, False, 9999, True, id="of another server, long ago"),
