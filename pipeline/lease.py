@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -85,18 +85,26 @@ class Leases:
 
     def acquire(self, camera: str, stage: str) -> bool:
         """Take the lease if nobody else holds it; one that is ours already is prolonged."""
-        key = self._keys.lease(camera, stage)
-        if self._client.set(key, self.token, nx=True, px=self.lease_ms):
-            return True
-        return bool(self._client.eval(_RENEW, 1, key, self.token, self.lease_ms))
+        return bool(self.acquire_all([(camera, stage)]))
+
+    def acquire_all(self, lanes: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The same for several (camera, stage); returns those that are ours now."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for lane in lanes:
+                pipe.set(self._keys.lease(*lane), self.token, nx=True, px=self.lease_ms)
+            taken = {lane for lane, is_new in zip(lanes, pipe.execute(), strict=True) if is_new}
+        others = [lane for lane in lanes if lane not in taken]
+        taken.update(set(others) - set(self.renew(others)))
+        return [lane for lane in lanes if lane in taken]
 
     def free(self, lanes: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Those of the (camera, stage) that nobody holds now."""
+        """Those of the (camera, stage) that nobody else holds now."""
         lanes = list(lanes)
         with self._client.pipeline(transaction=False) as pipe:
             for lane in lanes:
-                pipe.exists(self._keys.lease(*lane))
-            return [lane for lane, is_held in zip(lanes, pipe.execute(), strict=True) if not is_held]
+                pipe.get(self._keys.lease(*lane))
+            holders = zip(lanes, pipe.execute(), strict=True)
+        return [lane for lane, holder in holders if holder is None or holder.decode() == self.token]
 
     def renew(self, held: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """Prolong leases; returns those (camera, stage) that are no longer ours."""
@@ -109,7 +117,14 @@ class Leases:
 
     def release(self, camera: str, stage: str) -> None:
         """Give the lease back, if it is still ours."""
-        release(self._client, self._keys, camera, stage, self.token)
+        self.release_all([(camera, stage)])
+
+    def release_all(self, lanes: Iterable[tuple[str, str]]) -> None:
+        """The same for several (camera, stage)."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for lane in lanes:
+                pipe.execute_command("EVAL", _RELEASE, 1, self._keys.lease(*lane), self.token)
+            pipe.execute()
 
     def beat(self, now_ms: int, lanes: int, hungry: int = 0, room: int = 0, error: str = "") -> Peers:
         """Say that this worker lives; returns what the others say. Clears away the long dead."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
@@ -61,9 +61,14 @@ def _change(client: Any, keys: Keys, change: Callable[[Any], Any]) -> None:
         pipe.execute()
 
 
-def is_registered(client: Any, keys: Keys, camera: str) -> bool:
-    """Whether the camera is there at this moment."""
-    return bool(client.hexists(keys.cameras, camera))
+def registered(client: Any, keys: Keys, cameras: Sequence[str]) -> set[str]:
+    """Those of the cameras that are there at this moment."""
+    if not cameras:
+        return set()
+    with client.pipeline(transaction=False) as pipe:
+        for camera in cameras:
+            pipe.hexists(keys.cameras, camera)
+        return {camera for camera, is_there in zip(cameras, pipe.execute(), strict=True) if is_there}
 
 
 class Registry:
@@ -73,8 +78,10 @@ class Registry:
         self._client = client
         self._keys = keys
         self._version: bytes | None = b"unread"
+        self._texts: dict[bytes, bytes] = {}
         self._refreshes = 0
         self.specs: dict[str, CameraSpec] = {}
+        """Whoever has not changed stays the same object."""
 
     def refresh(self) -> bool:
         """Read the registry if it changed; returns whether it did."""
@@ -83,15 +90,24 @@ class Registry:
         # Whoever changes a Cluster's registry can die before it says so.
         if version == self._version and self._refreshes % REREAD_EVERY:
             return False
-        self._version = version
-        raw = self._client.hgetall(self._keys.cameras)
+        texts = self._client.hgetall(self._keys.cameras)
         specs = {}
-        for name, text in sorted(raw.items()):
-            try:
-                specs[name.decode()] = CameraSpec.model_validate_json(text)
-            except ValidationError as error:
-                why = error.errors()[0]["msg"]
-                log.error("camera %s: its registry entry is not of this version: %s", name.decode(), why)
+        for name, text in sorted(texts.items()):
+            spec = self._spec(name, text)
+            if spec is not None:
+                specs[name.decode()] = spec
         changed = specs != self.specs
-        self.specs = specs
+        self._version, self._texts, self.specs = version, texts, specs
         return changed
+
+    def _spec(self, name: bytes, text: bytes) -> CameraSpec | None:
+        known = self.specs.get(name.decode())
+        if known is not None and self._texts.get(name) == text:
+            return known
+        try:
+            spec = CameraSpec.model_validate_json(text)
+        except ValidationError as error:
+            why = error.errors()[0]["msg"]
+            log.error("camera %s: its registry entry is not of this version: %s", name.decode(), why)
+            return None
+        return known if spec == known else spec

@@ -42,6 +42,8 @@ TIDY_S = 5.0
 """How often shared memory is tidied up."""
 STRANDED_LOOK_S = 2.0
 """How often a lane without news is looked at for entries that were given to somebody who must not settle them."""
+TAKEN_AT_ONCE = 50
+"""Lanes taken and opened together."""
 FORWARD_EVERY_S = 0.5
 """How often a Cluster's alerting worker copies alerts to the stream of all cameras."""
 
@@ -71,7 +73,7 @@ class Worker:
         self._workshop = Workshop(work_for)
         self._clock = clock
         self._sleep = sleep
-        self._holdings = Holdings(bus, leases, self._can_work)
+        self._holdings = Holdings(bus, leases, self._can_work, at_once=TAKEN_AT_ONCE)
         self._batch = batch
         self._batch_wait_s = batch_wait_s
         self._frames = FrameReader() if frames is None else frames
@@ -80,6 +82,8 @@ class Worker:
         self._foreign: dict[Key, tuple[float, str]] = {}
         """Lanes whose pictures only workers on another host can read: until when they are left to those, and why."""
         self._lanes: dict[Key, Lane] = {}
+        self._kept_for: dict[Key, CameraSpec] = {}
+        """What was wanted when the workshop was last tidied."""
         self._outages = 0
         self._refusal = ""
         self._next_forward_s = self._next_look_s = 0.0
@@ -129,7 +133,9 @@ class Worker:
             self._follow_holdings()
         if now_s >= self._next_tidy_s:
             self._next_tidy_s = now_s + POLL_S
-            self._workshop.keep({work_key(spec, stage) for (_, stage), spec in self._holdings.wanted().items()})
+            if (wanted := self._holdings.wanted()) is not self._kept_for:
+                self._workshop.keep({work_key(spec, stage) for (_, stage), spec in wanted.items()})
+                self._kept_for = wanted
             self._holdings.error = "; ".join(filter(None, [self._workshop.error, *self._still_foreign(now_s)]))
         if now_s >= self._next_sweep_s:
             self._next_sweep_s = now_s + TIDY_S
@@ -143,7 +149,7 @@ class Worker:
 
     def _follow_holdings(self) -> None:
         held = self._holdings.held
-        for key in [k for k, lane in self._lanes.items() if held.get(k) != lane.spec]:
+        for key in [k for k, lane in self._lanes.items() if held.get(k) is not lane.spec]:
             del self._lanes[key]
         for key, spec in list(held.items()):
             if key not in self._lanes:
@@ -169,7 +175,7 @@ class Worker:
         self._foreign[key] = self._clock() + FOREIGN_S, why
         self._lanes.pop(key, None)
         if key in self._holdings.held:
-            self._holdings.let_go(key)
+            self._holdings.let_go([key])
 
     # -- messages -----------------------------------------------------------------------------------------------
 

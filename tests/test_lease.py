@@ -13,7 +13,7 @@ from toys import Crash, CrashingBus, FakeClock
 from pipeline.bus import Bus
 from pipeline.holdings import Holdings
 from pipeline.lease import Leases, fair_share, heartbeats, release
-from pipeline.registry import REREAD_EVERY, Registry, is_registered, register, unregister
+from pipeline.registry import REREAD_EVERY, Registry, register, registered, unregister
 from pipeline.server import EmbeddedServer
 
 
@@ -75,6 +75,21 @@ def test_a_lease_has_one_holder_until_it_is_given_back_or_runs_out(bus: Bus) -> 
     bus.client.delete(bus.keys.lease("cam", "alerting"))  # as if it had run out
     assert first.acquire("cam", "alerting")
     assert 0 < bus.client.pttl(bus.keys.lease("cam", "alerting")) <= 60_000
+
+
+def test_leases_are_taken_and_given_back_together(bus: Bus) -> None:
+    first, second = (
+        Leases(bus.client, bus.keys, name=n, stage="alerting", token=f"{n}:1", lease_s=60) for n in ("a", "b")
+    )
+    lanes = [(f"c{n}", "alerting") for n in range(4)]
+    assert first.acquire_all(lanes[:1]) == lanes[:1]
+    assert second.acquire_all(lanes[1:2]) == lanes[1:2]
+    assert first.free(lanes) == [lanes[0], *lanes[2:]]  # its own counts as free
+    assert first.acquire_all(lanes) == [lanes[0], *lanes[2:]]
+    first.release_all(lanes)
+    assert second.free(lanes) == lanes
+    assert first.free(lanes) == [lanes[0], *lanes[2:]]
+    assert first.acquire_all([]) == []
 
 
 def test_finding_a_lease_again_prolongs_it(bus: Bus) -> None:
@@ -141,6 +156,50 @@ def test_a_lease_that_was_lost_and_is_free_again_is_seen_as_lost(bus: Bus) -> No
     clock.sleep(1)
     assert one.holdings.turn(clock.now_s)
     assert one.cameras == {"c00"}
+
+
+def test_many_lost_leases_are_one_line_in_the_log(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    cameras(bus, 9)
+    clock = FakeClock()
+    one = Host(bus, "one", clock)
+    one.turn()
+    for n in range(9):
+        bus.client.delete(bus.keys.lease(f"c{n:02}", "alerting"))
+    settle(clock, one, turns=4)
+    assert [r.message for r in caplog.records] == [
+        "lost the lease of c00 alerting, c01 alerting, c02 alerting and 6 more"
+    ]
+
+
+def test_what_others_hold_is_asked_for_less_often_the_more_it_is(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.holdings.LOOK_COST_S", 1.0)
+    cameras(bus, 5)
+    clock = FakeClock()
+    hosts = [Host(bus, name, clock, lease_s=1000) for name in ("a", "b")]
+    settle(clock, *hosts, step_s=300)
+    small = min(hosts, key=lambda host: len(host.cameras))
+    assert len(small.cameras) == 2
+    looks: list[float] = []
+    free = small.leases.free
+    small.leases.free = lambda lanes: looks.append(clock.now_s) or free(lanes)  # type: ignore[method-assign]
+    settle(clock, small, turns=50, step_s=0.4)
+    assert 5 <= len(looks) <= 8  # every 3 s for 3 lanes, in 20 s
+    settle(clock, small, turns=1, step_s=4)
+    announce(bus, spec("new"))
+    settle(clock, small, turns=1, step_s=0.4)
+    assert "new" in small.cameras  # a change of the registry is followed at once
+
+
+def test_a_camera_that_did_not_change_stays_the_same_when_others_do(bus: Bus) -> None:
+    """So what follows the registry need not compare settings."""
+    cameras(bus, 2)
+    registry = Registry(bus.client, bus.keys)
+    registry.refresh()
+    before = dict(registry.specs)
+    announce(bus, spec("c01", run_ms=77))
+    assert registry.refresh()
+    assert registry.specs["c00"] is before["c00"]
+    assert registry.specs["c01"].run_ms == 77
 
 
 def test_a_removed_camera_is_let_go_and_its_lease_is_gone(bus: Bus) -> None:
@@ -216,7 +275,7 @@ def test_a_camera_is_registered_with_a_new_version_or_not_at_all(one_bus: Bus, o
             with contextlib.suppress(Crash):
                 register(doomed.client, one_bus.keys, entry)
             doomed.die()
-            is_there = is_registered(one_bus.client, one_bus.keys, entry.camera)
+            is_there = bool(registered(one_bus.client, one_bus.keys, [entry.camera]))
             assert is_there == (one_bus.client.get(one_bus.keys.cameras_version) != before)
 
 
