@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
+import redis
 
 from pipeline.bus import Bus, Entry, Id, parse_id
 from pipeline.codec import State, decode, decode_state, encode_state
+from pipeline.errors import LeaseLost
+from pipeline.keys import Keys
 from pipeline.messages import Message, Snippet
 from pipeline.spec import CameraSpec
 from pipeline.work import Turn
@@ -60,6 +64,8 @@ class Lane:
     """Full names of the streams it reads; the group is the stage's name."""
     output: str
     state_key: str
+    work: str
+    """Its `work_key`."""
     made_by: str
     """Says whose memory `state` is (`memory_key`)."""
     state: State = field(default_factory=dict)
@@ -83,28 +89,25 @@ class Lane:
     bound: int = 4096
 
     @classmethod
-    def open(cls, bus: Bus, spec: CameraSpec, stage: str, token: str) -> Lane:
-        """A lane with its state as last saved. Creates the camera's streams and groups where an operator lost them.
-
-        Raises LeaseLost: a camera that was removed just now must not get its streams back.
-        """
-        keys, camera = bus.keys, spec.camera
-        lane = cls(
+    def of(cls, keys: Keys, spec: CameraSpec, stage: str, token: str) -> Lane:
+        """A lane that is not yet open."""
+        camera = spec.camera
+        return cls(
             spec=spec,
             stage=stage,
             lease=(keys.lease(camera, stage), token),
             inputs=[keys.stream(camera, kind) for kind in spec.inputs(stage)],
             output=keys.stream(camera, spec.output(stage)),
             state_key=keys.state(camera, stage),
+            work=work_key(spec, stage),
             made_by=memory_key(spec, stage),
         )
-        bus.settle(lane.lease, also=lambda pipe: spec.queue_groups(pipe, keys))
-        lane.reload(bus)
-        return lane
 
     def reload(self, bus: Bus) -> None:
         """Forget what is in memory and continue from what Redis knows: after any doubt about the last settlement."""
-        saved: dict[bytes, bytes] = bus.client.hgetall(self.state_key)
+        self._restore(bus.client.hgetall(self.state_key))
+
+    def _restore(self, saved: Mapping[bytes, bytes]) -> None:
         self.last = parse_id(saved.get(b"last", b"0-0"))
         # What another model remembered means nothing to this one.
         self.state = decode_state(saved) if saved.get(b"by", b"").decode() == self.made_by else {}
@@ -193,6 +196,32 @@ class Lane:
         self.last_error = f"{type(error).__name__}: {error}"
         self.retry_at_s = now_s + min(5.0, 0.1 * 2**self.failures)
         self.reload(bus)
+
+
+def open_lanes(bus: Bus, lanes: Sequence[Lane]) -> list[Lane]:
+    """Open lanes with their states as last saved, in three round trips; returns those whose leases are still held.
+
+    Creates the cameras' streams and groups where an operator lost them; not those of a camera that was removed just
+    now. Raises redis errors as they are.
+    """
+    outcomes = bus.settle_all(
+        [bus.settlement(lane.lease, also=partial(lane.spec.queue_groups, keys=bus.keys)) for lane in lanes]
+    )
+    for outcome in outcomes:
+        if isinstance(outcome, redis.ResponseError):
+            raise outcome
+    ours = [lane for lane, outcome in zip(lanes, outcomes, strict=True) if not isinstance(outcome, LeaseLost)]
+    with bus.client.pipeline(transaction=False) as pipe:
+        for lane in ours:
+            pipe.hgetall(lane.state_key)
+        for lane, saved in zip(ours, pipe.execute(), strict=True):
+            lane._restore(saved)
+    readers = [(stream, lane) for lane in ours for stream in lane.inputs]
+    oldest = bus.oldest_pending([(stream, lane.stage) for stream, lane in readers])
+    for (stream, lane), pending in zip(readers, oldest, strict=True):
+        if pending is None:
+            lane.recovering.discard(stream)
+    return ours
 
 
 def _without_views(state: State, due: Due) -> State:

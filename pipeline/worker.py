@@ -15,7 +15,7 @@ from pipeline.frames_reader import ForeignFrames, FrameReader
 from pipeline.frames_sweep import Sweeper
 from pipeline.holdings import POLL_S, Holdings, Key
 from pipeline.keeper import Keeper
-from pipeline.lane import Due, Lane, attempts_of, came_s, entry_of, turn_of, work_key
+from pipeline.lane import Due, Lane, attempts_of, came_s, entry_of, open_lanes, turn_of, work_key
 from pipeline.lease import Leases
 from pipeline.messages import Snippet
 from pipeline.settlement import Look, Outcome, Settlement
@@ -151,11 +151,13 @@ class Worker:
         held = self._holdings.held
         for key in [k for k, lane in self._lanes.items() if held.get(k) is not lane.spec]:
             del self._lanes[key]
-        for key, spec in list(held.items()):
-            if key not in self._lanes:
-                try:
-                    self._lanes[key] = Lane.open(self._bus, spec, key[1], self._leases.token)
-                except LeaseLost:
+        new = [key for key in held if key not in self._lanes]
+        for start in range(0, len(new), TAKEN_AT_ONCE):
+            some = new[start : start + TAKEN_AT_ONCE]
+            lanes = [Lane.of(self._bus.keys, held[key], key[1], self._leases.token) for key in some]
+            self._lanes |= {(lane.spec.camera, lane.stage): lane for lane in open_lanes(self._bus, lanes)}
+            for key in some:
+                if key not in self._lanes:
                     del held[key]
 
     def _can_work(self, spec: CameraSpec, stage: str) -> bool:
@@ -259,7 +261,7 @@ class Worker:
         """What one stage object can process together; a batch that is not full only once its first has waited."""
         by_work: dict[str, list[tuple[Lane, Due]]] = {}
         for lane, due in ready:
-            by_work.setdefault(work_key(lane.spec, lane.stage), []).append((lane, due))
+            by_work.setdefault(lane.work, []).append((lane, due))
         for key, items in by_work.items():
             for start in range(0, len(items), self._batch):
                 batch = items[start : start + self._batch]
@@ -269,7 +271,7 @@ class Worker:
     def _waited(self, key: str, batch: list[tuple[Lane, Due]], now_s: float) -> bool:
         if not self._batch_wait_s:
             return True
-        lanes = sum(work_key(lane.spec, lane.stage) == key for lane in self._lanes.values())
+        lanes = sum(lane.work == key for lane in self._lanes.values())
         return len(batch) == lanes or now_s - min(came_s(due) for _, due in batch) >= self._batch_wait_s
 
     def _take(self, lane: Lane, stream: str, entry: Entry, attempts: int = 1) -> None:
@@ -297,7 +299,7 @@ class Worker:
     def _process(self, items: list[tuple[Lane, Due]]) -> int:
         """Process messages of one stage object, and settle them."""
         lane, _ = items[0]
-        work = self._workshop[work_key(lane.spec, lane.stage)]
+        work = self._workshop[lane.work]
         done = [
             (lane, due, result)
             for (lane, due), result in zip(items, self._try(work, items), strict=True)

@@ -6,12 +6,14 @@ import json
 
 import pytest
 from makers import announce, end, publish, scores, spec
-from toys import FakeClock, turn_until, worker
+from toys import CrashingBus, FakeClock, turn_until, worker
 
 from pipeline.bus import Bus
 from pipeline.codec import decode
+from pipeline.lane import Lane, open_lanes
 from pipeline.messages import Fused
 from pipeline.registry import register
+from pipeline.server import EmbeddedServer
 
 WAIT_S = 5.0
 
@@ -24,6 +26,43 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fused(bus: Bus) -> list[Fused]:
     return [m for _, f in bus.client.xrange(bus.keys.stream("cam", "scores")) if isinstance(m := decode(f), Fused)]
+
+
+def opened(bus: Bus, *names: str) -> list[str]:
+    lanes = [Lane.of(bus.keys, spec(name), "alerting", "me") for name in names]
+    return [lane.spec.camera for lane in open_lanes(bus, lanes)]
+
+
+def test_lanes_are_opened_together_but_not_those_whose_lease_has_gone(bus: Bus) -> None:
+    for name, holder in (("a", "me"), ("b", "other"), ("c", "me")):
+        bus.client.set(bus.keys.lease(name, "alerting"), holder)
+    assert opened(bus, "a", "b", "c", "d") == ["a", "c"]
+    there = [name for name in "abcd" if bus.client.exists(bus.keys.stream(name, "scores:novelty"))]
+    assert there == ["a", "c"]  # nobody's camera gets no streams
+    assert opened(bus) == []
+
+
+def test_only_what_was_left_pending_must_be_recovered(bus: Bus) -> None:
+    for name in ("left", "clean"):
+        bus.client.set(bus.keys.lease(name, "alerting"), "me")
+    lanes = [Lane.of(bus.keys, spec(name), "alerting", "me") for name in ("left", "clean")]
+    open_lanes(bus, lanes)
+    publish(bus, lanes[0].inputs[0], scores(0, camera="left"))
+    bus.read_new([(lanes[0].inputs[0], "alerting")], 0)
+    assert [bool(lane.recovering) for lane in open_lanes(bus, lanes)] == [True, False]
+
+
+def test_to_take_many_cameras_takes_few_messages(one_bus: Bus, one_server: EmbeddedServer) -> None:
+    for n in range(60):
+        announce(one_bus, spec(f"c{n}"))
+    counting = CrashingBus(one_bus, one_server.url, crash_at=10**9, sent=True)
+    one = worker(counting, "alerting")
+    one.turn()
+    assert len(one._lanes) == 60
+    one.close()
+    counting.die()
+    assert counting.sends < 60
+    assert not list(one_bus.client.scan_iter(match=f"{one_bus.keys.prefix}:*:lease:*"))
 
 
 class TwoModels:
