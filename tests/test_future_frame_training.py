@@ -138,6 +138,23 @@ def test_footage_in_which_nothing_moves_is_refused_by_place_alone():
     assert trained(clips=still, steps=1).meta["score"] == {"by": "picture", "patch_px": 0}
 
 
+@pytest.mark.parametrize("score", ["picture", "place"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_rate_that_leads_astray_is_named(score, steps):
+    with pytest.raises(OddwatchError, match=r"lower --learning-rate than 1e\+30"):
+        trained(replace(UNET, rate=1e30, score=score), steps=steps)
+
+
+@BOTH
+@pytest.mark.parametrize("score", ["picture", "place"])
+def test_the_end_looks_at_footage_in_pieces_and_finds_the_same(settings, score, monkeypatch):
+    whole = trained(replace(settings, score=score))
+    monkeypatch.setattr("stages.training.future_frame.PIECE_FRAMES", 3)
+    pieces = trained(replace(settings, score=score))
+    assert same(whole, pieces)
+    assert whole.meta["reference"] == pieces.meta["reference"]
+
+
 def test_the_seed_decides_and_the_callers_random_state_is_left_alone():
     torch.manual_seed(5)
     before = torch.get_rng_state()

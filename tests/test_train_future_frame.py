@@ -87,6 +87,7 @@ def test_it_scores_every_frame(folder: Path, made: str) -> None:
         pytest.param(["--size", "huge"], "choose one of small, medium, paper", id="size"),
         pytest.param(["--score", "ear"], "place, square or picture", id="score"),
         pytest.param(["--adversarial", "-1"], "no negative weight", id="weight"),
+        pytest.param(["--learning-rate", "nan"], "positive rates", id="rate"),
         pytest.param(["--minutes", "1"], "--minutes: give a positive number, and not --iterations", id="budget"),
         pytest.param(["--manifest", "none.jsonl"], "cannot read the manifest", id="no manifest"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import replace
@@ -138,7 +139,7 @@ def _budget(size: str, iterations: int | None, minutes: float | None) -> Budget:
 
     if minutes is None:
         return Budget(steps=iterations or STEPS[size])  # type: ignore[index]
-    if iterations is not None or minutes <= 0:
+    if iterations is not None or not 0 < minutes < math.inf:
         raise UsageError("--minutes: give a positive number, and not --iterations as well")
     return Budget(seconds=minutes * 60)
 

@@ -5,6 +5,7 @@ Resumable at any step; on a CPU with a fixed number of threads the same seed giv
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ from torch import Tensor, nn
 from pipeline.errors import CheckpointError, OddwatchError
 from pipeline.messages import REFERENCE_LEVELS
 from stages.checkpoint import Checkpoint
+from stages.stage import State
 from stages.temporal.frame_format import to_unit
 from stages.temporal.future_frame import psnr
 from stages.temporal.future_frame_judge import Judge, PictureJudge, PlaceJudge, ground_of
-from stages.temporal.future_frame_stream import future_frame_checkpoint, make_predictor, scored
+from stages.temporal.future_frame_stream import Predictor, future_frame_checkpoint, make_predictor
 from stages.training.future_frame_footage import Clip, fingerprint, hold_out
 from stages.training.future_frame_settings import TrainSettings, describe
 from stages.training.future_frame_step import (
@@ -36,7 +38,9 @@ PROGRESS = "future_frame_progress"
 LOOK_FRAMES = 48
 """Held-out frames that a look on the way is made of."""
 GROUND_FRAMES = 20_000
-"""Frames that what is normal where is learned from, at most."""
+"""Frames that what is normal is learned from at the end, at most."""
+PIECE_FRAMES = 64
+"""So many of them at a time: memory does not grow with the footage."""
 LOOKS = 40
 
 
@@ -89,7 +93,10 @@ class Training:
             self.critics = make_critics(settings, device)
 
     def step(self, done: float) -> StepLosses:
-        """One step on the next random batch; `done` in [0, 1] is the part of the training before it."""
+        """One step on the next random batch; `done` in [0, 1] is the part of the training before it.
+
+        Raises OddwatchError when the losses are no numbers any more.
+        """
         settings = self.settings
         shrink = 0.1 if done >= settings.decay_from else 1.0
         set_rate(self.optimiser, settings.rate * shrink)
@@ -103,6 +110,8 @@ class Training:
             mixed=settings.mixed,
         )  # fmt: skip
         self._losses.append(losses.total)
+        if not math.isfinite(losses.total):
+            raise self._diverged()
         return losses
 
     def _batch(self) -> Tensor:
@@ -132,13 +141,15 @@ class Training:
     def result(self) -> Checkpoint:
         """The predictor as it is now, with the quantiles of its scores on the footage held out.
 
-        Raises OddwatchError when there is no motion to learn from.
+        Raises OddwatchError when there is no motion to learn from, or the network predicts no numbers.
         """
-        settings = self.settings
-        judge, normal = self._judges()
-        predictor = make_predictor(self.generator, normal, self._device)
-        scores = np.concatenate([scored(predictor, normal, c.frames, c.times_s, {})[0] for c in self._held_out])
-        reference = np.quantile(scores[~np.isnan(scores)], REFERENCE_LEVELS)
+        settings, t_in = self.settings, self.settings.network.t_in
+        predictor = make_predictor(self.generator, self._comparing(), self._device)
+        held = [self._errors(predictor, clip) for clip in self._held_out]
+        judge, normal = self._judges(predictor, held)
+        times = [clip.times_s[t_in:][: len(errors)] for clip, errors in zip(self._held_out, held, strict=True)]
+        scores = np.concatenate([normal.scores(*seen, {})[0] for seen in zip(held, times, strict=True)])
+        reference = np.quantile(scores, REFERENCE_LEVELS)
         training = {
             "seed": self.seed,
             "steps": self.steps,
@@ -150,26 +161,46 @@ class Training:
             self.generator, settings.form, reference=reference, training=training, judge=judge, decode=settings.decode
         )
 
-    def _judges(self) -> tuple[Judge, Judge]:
-        """The final judge, and one for the held-out footage, which knows nothing of it."""
-        settings = self.settings
-        if settings.score != "place":
-            judge = PictureJudge(patch_px=settings.squares.window_px if settings.score == "square" else 0)
-            return judge, judge
-        squares = settings.squares
-        rows_columns = squares.grid(settings.form.height, settings.form.width)
-        predictor = make_predictor(self.generator, PlaceJudge(squares, np.zeros((3, *rows_columns))), self._device)
-        most = GROUND_FRAMES // (len(self._clips) + len(self._held_out)) + settings.network.t_in + 1
-        trained, held = (
-            ground_of([predictor.advance(clip.frames[:most], {})[0] for clip in clips])
-            for clips in (self._clips, self._held_out)
-        )
+    def _comparing(self) -> Judge:
+        """Sees what the final judge will see, before anything is known of what is normal."""
+        squares, form = self.settings.squares, self.settings.form
+        if self.settings.score == "place":
+            return PlaceJudge(squares, np.zeros((3, *squares.grid(form.height, form.width))))
+        return PictureJudge(patch_px=squares.window_px if self.settings.score == "square" else 0)
+
+    def _judges(self, predictor: Predictor, held: Sequence[np.ndarray]) -> tuple[Judge, Judge]:
+        """The final judge, and one for the footage held out (its errors are `held`), which knows nothing of it."""
+        if self.settings.score != "place":
+            return self._comparing(), self._comparing()
+        squares, of_held = self.settings.squares, ground_of(held)
+        trained = ground_of([self._errors(predictor, clip) for clip in self._clips])
         if not trained[0].any():
             raise OddwatchError(
                 "nothing moves in the normal footage, so that nobody knows what is normal where: give footage with "
                 "ordinary motion, or --score picture"
             )
-        return PlaceJudge(squares, trained + held), PlaceJudge(squares, trained)
+        return PlaceJudge(squares, trained + of_held), PlaceJudge(squares, trained)
+
+    def _errors(self, predictor: Predictor, clip: Clip) -> np.ndarray:
+        """Of the predicted frames of a clip, or of its first ones if there are too many; in pieces, as live."""
+        t_in = self.settings.network.t_in
+        most = GROUND_FRAMES // (len(self._clips) + len(self._held_out)) + t_in + 1
+        found: list[np.ndarray] = []
+        state: State = {}
+        for at in range(0, min(len(clip), most), PIECE_FRAMES):
+            errors, state = predictor.advance(clip.frames[at : min(at + PIECE_FRAMES, most)], state)
+            if len(predicted := errors[max(0, t_in - at) :]):
+                found.append(predicted)
+        whole = np.concatenate(found)
+        if np.isnan(whole).any():
+            raise self._diverged()
+        return whole
+
+    def _diverged(self) -> OddwatchError:
+        return OddwatchError(
+            f"the training has gone astray by step {self.steps}: its losses are no numbers any more; start anew with a "
+            f"lower --learning-rate than {self.settings.rate:g}"
+        )
 
     def progress(self) -> Checkpoint:
         """Everything needed to go on later."""
@@ -240,7 +271,8 @@ def train(
     """Train to the end of the budget: a `future_frame` checkpoint, and the looks taken on the way.
 
     `keep` is given, at every look, what a later call needs as `resume`; `report` is told after every step which part
-    is done. Raises OddwatchError for too little footage, CheckpointError for another training's `resume`.
+    is done. Raises OddwatchError for too little footage or a rate too high, CheckpointError for another training's
+    `resume`.
     """
     training = Training(clips, settings, seed, device)
     if resume is not None:

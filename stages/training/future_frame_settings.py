@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
@@ -54,8 +55,11 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         check_sizes(self.network, self.form)
-        if self.batch < 1 or min(self.rate, self.critic_rate) <= 0 or min(asdict(self.weights).values()) < 0:
-            raise ValueError(f"need batch of 1 or more, positive rates and no negative weight, got {self}")
+        rates, weights = (self.rate, self.critic_rate), asdict(self.weights)
+        if self.batch < 1 or not all(0 < r < math.inf for r in rates):
+            raise ValueError(f"need batch of 1 or more and positive rates, got {self.batch} and {rates}")
+        if not all(0 <= weight < math.inf for weight in weights.values()):
+            raise ValueError(f"need no negative weight, got {weights}")
         if self.score not in ("place", "square", "picture"):
             raise ValueError(f"score must be place, square or picture, got {self.score!r}")
 
