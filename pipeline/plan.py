@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.plan_bus import BusCosts
-from pipeline.worker import TRIM_EVERY
+from pipeline.settler import TRIM_EVERY
 
 MB = 1e6
 MIB = 2**20

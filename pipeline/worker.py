@@ -1,38 +1,31 @@
-"""The loop of a features, temporal or alerting worker: lease cameras, read, process, settle."""
+"""The loop of a features, temporal or alerting worker: lease cameras, read, have it processed and settled."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import redis
 
+from pipeline.batching import MAX_BATCH, Batch, Batching
 from pipeline.bus import OUTAGE, Bus, Entry, Reader
-from pipeline.errors import LeaseLost
 from pipeline.forward import forward
 from pipeline.frames_reader import ForeignFrames, FrameReader
 from pipeline.frames_sweep import Sweeper
 from pipeline.holdings import POLL_S, Holdings, Key
 from pipeline.keeper import Keeper
-from pipeline.lane import Due, Lane, attempts_of, came_s, entry_of, open_lanes, turn_of, work_key
+from pipeline.lane import Due, Lane, open_lanes, work_key
 from pipeline.lease import Leases
 from pipeline.messages import Snippet
-from pipeline.settlement import Look, Outcome, Settlement
+from pipeline.settler import STRANDED_LOOK_S, Settler
 from pipeline.spec import CameraSpec
-from pipeline.work import Result, Work, give_up
 from pipeline.workshop import WorkFor, Workshop
 
 log = logging.getLogger(__name__)
 
 FULL_POLL_S = 0.01
 """How soon a full output is looked at again."""
-FULL_AGAIN_S = 60.0
-"""A full Redis is said again after so long without."""
-TRIM_EVERY = 16
-"""After so many snippets a camera's output is rid of what has been read."""
-MAX_BATCH = 16
-"""Messages given to a stage at once, if nothing else is said; bounds memory."""
 READ_COST_S = 15e-6
 """Seconds from read to read for each stream that is waited for: a few times of what Redis needs for it."""
 MIN_PAUSE_S = 0.0005
@@ -40,8 +33,6 @@ FOREIGN_S = 60.0
 """How long a camera is left to others whose pictures lie in the memory of another host."""
 TIDY_S = 5.0
 """How often shared memory is tidied up."""
-STRANDED_LOOK_S = 2.0
-"""How often a lane without news is looked at for entries that were given to somebody who must not settle them."""
 TAKEN_AT_ONCE = 50
 """Lanes taken and opened together."""
 FORWARD_EVERY_S = 0.5
@@ -74,8 +65,8 @@ class Worker:
         self._clock = clock
         self._sleep = sleep
         self._holdings = Holdings(bus, leases, self._can_work, at_once=TAKEN_AT_ONCE)
-        self._batch = batch
-        self._batch_wait_s = batch_wait_s
+        self._batching = Batching(batch, batch_wait_s)
+        self._settler = Settler(bus, clock, self._is_intact, self._lose)
         self._frames = FrameReader() if frames is None else frames
         self._sweeper = sweeper
         self._next_sweep_s = self._read_s = 0.0
@@ -87,7 +78,7 @@ class Worker:
         self._outages = 0
         self._refusal = ""
         self._next_forward_s = self._next_look_s = 0.0
-        self._next_tidy_s = self._full_until_s = 0.0
+        self._next_tidy_s = 0.0
         self.stopping = False
 
     def run(self) -> None:
@@ -236,7 +227,7 @@ class Worker:
         now_s = self._clock()
         ready = [(lane, due) for lane in self._lanes.values() if not lane.recovering and (due := lane.due(now_s))]
         settled = 0
-        for items in self._batches(ready, now_s):
+        for items in self._batching.batches(self._lanes.values(), ready, now_s):
             settled += self._process(items)
         return settled
 
@@ -253,26 +244,9 @@ class Worker:
         for lane in self._lanes.values():
             if lane.blocked or lane.recovering or now_s < lane.retry_at_s:
                 return FULL_POLL_S
-            if lane.heads and self._batch_wait_s and lane.due(now_s):
-                patience_s = min(patience_s, self._batch_wait_s / 4)
+            if lane.heads and self._batching.wait_s and lane.due(now_s):
+                patience_s = min(patience_s, self._batching.wait_s / 4)
         return patience_s
-
-    def _batches(self, ready: list[tuple[Lane, Due]], now_s: float) -> Iterator[list[tuple[Lane, Due]]]:
-        """What one stage object can process together; a batch that is not full only once its first has waited."""
-        by_work: dict[str, list[tuple[Lane, Due]]] = {}
-        for lane, due in ready:
-            by_work.setdefault(lane.work, []).append((lane, due))
-        for key, items in by_work.items():
-            for start in range(0, len(items), self._batch):
-                batch = items[start : start + self._batch]
-                if len(batch) == self._batch or self._waited(key, batch, now_s):
-                    yield batch
-
-    def _waited(self, key: str, batch: list[tuple[Lane, Due]], now_s: float) -> bool:
-        if not self._batch_wait_s:
-            return True
-        lanes = sum(lane.work == key for lane in self._lanes.values())
-        return len(batch) == lanes or now_s - min(came_s(due) for _, due in batch) >= self._batch_wait_s
 
     def _take(self, lane: Lane, stream: str, entry: Entry, attempts: int = 1) -> None:
         try:
@@ -296,17 +270,13 @@ class Worker:
             if oldest is not None:
                 readers[reader].look_again()
 
-    def _process(self, items: list[tuple[Lane, Due]]) -> int:
-        """Process messages of one stage object, and settle them."""
-        lane, _ = items[0]
-        work = self._workshop[lane.work]
-        done = [
-            (lane, due, result)
-            for (lane, due), result in zip(items, self._try(work, items), strict=True)
-            if result is not None and self._is_intact(lane, due)
-        ]
-        outcomes = self._bus.settle_all([self._settlement(*one) for one in done])
-        return sum(self._after(*one, outcome) for one, outcome in zip(done, outcomes, strict=True))
+    def _process(self, items: Batch) -> int:
+        return self._settler.process(self._workshop[items[0][0].work], items)
+
+    def _lose(self, lane: Lane) -> None:
+        """Somebody else has its lease."""
+        self._lanes.pop((lane.spec.camera, lane.stage), None)
+        self._holdings.held.pop((lane.spec.camera, lane.stage), None)
 
     def _is_intact(self, lane: Lane, due: Due) -> bool:
         """Whether the pixels were there to the end. If not, they are read again: as a gap."""
@@ -315,74 +285,6 @@ class Worker:
         for stream, head in lost:
             self._take(lane, stream, head.entry, head.attempts)
         return not lost
-
-    def _try(self, work: Work, items: list[tuple[Lane, Due]]) -> list[Result | None]:
-        """Results, None for what must be tried again. A batch that fails is tried item by item."""
-        doubtful = [due for lane, due in items if attempts_of(due) > lane.spec.max_deliveries]
-        if not doubtful:
-            try:
-                return list(work.run([(turn_of(due), lane.state) for lane, due in items]))
-            except Exception as error:
-                if len(items) == 1:
-                    lane, due = items[0]
-                    log.warning("%s %s: %s failed: %s", lane.spec.camera, lane.stage, entry_of(due).id_text, error)
-                    lane.fail(self._bus, error, self._clock())
-                    return [None]
-        elif len(items) == 1:
-            return [self._bury(work, *items[0])]
-        return [self._try(work, [item])[0] for item in items]
-
-    def _bury(self, work: Work, lane: Lane, due: Due) -> Result:
-        why = lane.last_error or "the worker died on it"
-        entry = entry_of(due)
-        log.error("%s %s: gave up on %s: %s", lane.spec.camera, lane.stage, entry.id_text, why)
-        self._bus.bury(lane.stage, lane.spec.camera, entry, why, attempts_of(due) - 1)
-        turn, why = turn_of(due), f"{lane.stage}: {why}"
-        try:
-            return give_up(work, turn, lane.state, why)
-        except Exception as error:
-            # It is what the stage remembers that it cannot bear.
-            log.error("%s %s: forgets what it had learned: %s", lane.spec.camera, lane.stage, error)
-            return give_up(work, turn, {}, why)
-
-    def _settlement(self, lane: Lane, due: Due, result: Result) -> Settlement:
-        entry = entry_of(due)
-
-        def also(pipe: object) -> None:
-            lane.save_into(pipe, result.state, entry.id)
-            if result.also is not None:
-                result.also(pipe, self._bus.keys)
-
-        return self._bus.settlement(
-            lane.lease,
-            outputs=[(lane.output, m, lane.spec.bound(m)) for m in result.messages],
-            acks=[(stream, lane.stage, entry.id_text) for stream in due],
-            also=also,
-            look=Look(lane.output, trim=entry.id[1] % TRIM_EVERY == TRIM_EVERY - 1),
-        )
-
-    def _after(self, lane: Lane, due: Due, result: Result, outcome: Outcome) -> int:
-        """What Redis made of a settlement; returns how many were settled."""
-        if isinstance(outcome, LeaseLost):
-            log.warning("%s %s: %s", lane.spec.camera, lane.stage, outcome)
-            self._lanes.pop((lane.spec.camera, lane.stage), None)
-            self._holdings.held.pop((lane.spec.camera, lane.stage), None)
-            return 0
-        if isinstance(outcome, redis.OutOfMemoryError):
-            now_s = self._clock()
-            if now_s >= self._full_until_s:
-                log.warning("%s %s: Redis is full; waiting for memory", lane.spec.camera, lane.stage)
-            self._full_until_s = now_s + FULL_AGAIN_S
-            lane.make_room(self._bus, now_s)
-            return 0
-        if isinstance(outcome, redis.ResponseError):
-            raise outcome
-        lane.settled(due, result.state)
-        lane.next_look_s = came_s(due) + STRANDED_LOOK_S  # the next entry will show if one was left out
-        if result.messages:
-            lane.bound = min(lane.spec.bound(m).entries for m in result.messages)
-        lane.blocked = not lane.spec.live and outcome.entries >= lane.bound
-        return 1
 
     # -- trouble ------------------------------------------------------------------------------------------------
 
