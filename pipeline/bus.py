@@ -25,6 +25,8 @@ BLOCK_GRAIN_S = 0.1
 LOOK_S = 0.01
 """How often several groups are looked at, times their number, where waiting for news would be dear: it brings what
 is new, and brings it again when it is read."""
+NODE_LOOK_S = 0.001
+"""How often streams of a Cluster are looked at, times their number."""
 SEEN_KEPT = 10_000
 Id = tuple[int, int]
 Reader = tuple[str, str]
@@ -99,10 +101,11 @@ class Bus:
         Every reader of a group uses the group's name as consumer name: a lease lets only one read at a time, and
         its successor finds what it left pending under the same name. Raises redis errors as they are.
         """
-        # Streams of one group can be asked for together, except in a Cluster where they lie on several nodes.
-        together: dict[Reader | str, list[Reader]] = {}
+        if self.is_cluster:
+            return self._read_on_nodes(list(wanted), block_s)
+        together: dict[str, list[Reader]] = {}
         for reader in wanted:
-            together.setdefault(reader if self.is_cluster else reader[1], []).append(reader)
+            together.setdefault(reader[1], []).append(reader)
         requests = list(together.values())
         if len(requests) == 1 and block_s >= BLOCK_GRAIN_S:
             return self._read_group(requests[0], block_s)
@@ -115,7 +118,7 @@ class Bus:
             if found or left_s <= 0:
                 return found
             streams = {stream for readers in requests for stream, _ in readers}
-            if left_s < BLOCK_GRAIN_S or self.is_cluster or any(s.endswith(":snippets") for s in streams):
+            if left_s < BLOCK_GRAIN_S or any(s.endswith(":snippets") for s in streams):
                 time.sleep(min(left_s, LOOK_S * len(requests)))
             else:
                 self._wait_for_news(streams, left_s)
@@ -129,18 +132,34 @@ class Bus:
     def _read_group(self, readers: list[Reader], block_s: float) -> dict[Reader, Entry]:
         group = readers[0][1]
         streams = [stream for stream, _ in readers]
-        if self.is_cluster:
-            reply = self.client.xreadgroup(group, group, dict.fromkeys(streams, ">"), count=1)
-            found = {(name.decode(), group): Entry(parse_id(got[0][0]), got[0][1]) for name, got in reply or []}
-        else:
-            wait = ("BLOCK", max(1, int(block_s * 1000))) if block_s > 0 else ()
-            new = [">"] * len(streams)
-            reply = call(self.client, "XREADGROUP", "GROUP", group, group, "COUNT", 1, *wait, "STREAMS", *streams, *new)
-            found = {(name.decode(), group): _entry(*got[0]) for name, got in reply or []}
+        wait = ("BLOCK", max(1, int(block_s * 1000))) if block_s > 0 else ()
+        new = [">"] * len(streams)
+        reply = call(self.client, "XREADGROUP", "GROUP", group, group, "COUNT", 1, *wait, "STREAMS", *streams, *new)
+        found = {(name.decode(), group): _entry(*got[0]) for name, got in reply or []}
         if len(self._seen) > SEEN_KEPT:
             self._seen.clear()  # of files long done
         self._seen.update((stream, entry.id_text) for (stream, _), entry in found.items())
         return found
+
+    def _read_on_nodes(self, readers: Sequence[Reader], block_s: float) -> dict[Reader, Entry]:
+        """The same in a Cluster, where each stream must be asked for by itself: all in one round trip."""
+        deadline = time.monotonic() + block_s
+        while True:
+            with self.client.pipeline(transaction=False) as pipe:
+                for stream, group in readers:
+                    # With its node, or redis-py asks another for each XREADGROUP which of its words are keys.
+                    command = ("XREADGROUP", "GROUP", group, group, "COUNT", 1, "STREAMS", stream, ">")
+                    pipe.execute_command(*command, target_nodes=self.client.get_node_from_key(stream))
+                replies = pipe.execute()
+            found = {
+                reader: Entry(parse_id(got[0][0]), got[0][1])
+                for reader, reply in zip(readers, replies, strict=True)
+                for _, got in reply or []
+            }
+            left_s = deadline - time.monotonic()
+            if found or left_s <= 0:
+                return found
+            time.sleep(min(left_s, max(LOOK_S, NODE_LOOK_S * len(readers))))
 
     def read_after(self, positions: Mapping[str, Id], block_s: float) -> dict[str, list[Entry]]:
         """Entries behind a position of each stream, waiting up to `block_s` for the first; no group takes part.

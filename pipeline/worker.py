@@ -10,7 +10,7 @@ import redis
 
 from pipeline.batching import MAX_BATCH, Batch, Batching
 from pipeline.bus import OUTAGE, Bus, Entry, Reader
-from pipeline.forward import forward
+from pipeline.forward import forward_all
 from pipeline.frames_reader import ForeignFrames, FrameReader
 from pipeline.frames_sweep import Sweeper
 from pipeline.holdings import POLL_S, Holdings, Key
@@ -135,8 +135,7 @@ class Worker:
                 self._sweeper.sweep()
         if self._bus.is_cluster and self._leases.stage == "alerting" and now_s >= self._next_forward_s:
             self._next_forward_s = now_s + FORWARD_EVERY_S
-            for camera, _ in self._lanes:
-                forward(self._bus.client, self._bus.keys, camera)
+            forward_all(self._bus.client, self._bus.keys, [camera for camera, _ in self._lanes])
 
     def _follow_holdings(self) -> None:
         held = self._holdings.held

@@ -17,7 +17,7 @@ from pipeline.bus import Bus, connect, hide_password
 from pipeline.codec import decode
 from pipeline.connection import parse_sentinel
 from pipeline.errors import BusError
-from pipeline.forward import forward
+from pipeline.forward import forward, forward_all
 from pipeline.keys import Keys
 from pipeline.lease import Leases
 from pipeline.messages import End
@@ -112,6 +112,37 @@ def test_two_forwarders_and_a_repeat_add_nothing(bus: Bus, url: str) -> None:
     found = [json.loads(f[b"alert"])["id"] for _, f in bus.client.xrange(bus.keys.alerts)]
     assert found == list(range(250))
     other.close()
+
+
+def test_alerts_of_many_cameras_are_forwarded_together(bus: Bus) -> None:
+    names = [f"cam{n}" for n in range(6)]
+    assert forward_all(bus.client, bus.keys, []) == forward_all(bus.client, bus.keys, names) == 0
+    for name in names[::2]:
+        bus.client.xadd(bus.keys.stream(name, "alerts"), {"alert": json.dumps({"id": name})})
+    assert forward_all(bus.client, bus.keys, names) == 3
+    bus.client.xadd(bus.keys.stream("cam2", "alerts"), {"alert": json.dumps({"id": "again"})})
+    assert forward_all(bus.client, bus.keys, names) == 1
+    found = [json.loads(f[b"alert"])["id"] for _, f in bus.client.xrange(bus.keys.alerts)]
+    assert found == ["cam0", "cam2", "cam4", "again"]
+
+
+def test_streams_on_several_nodes_are_read_together_without_asking_where_their_keys_are(bus: Bus) -> None:
+    def asked() -> int:
+        stats = bus.client.info("commandstats", target_nodes=bus.client.PRIMARIES)
+        return sum(node.get("cmdstat_command|getkeys", {}).get("calls", 0) for node in stats.values())
+
+    readers = [(bus.keys.stream(f"cam{n}", "x"), "g") for n in range(6)]
+    for n, (stream, group) in enumerate(readers):
+        bus.ensure_groups(stream, [group])
+        bus.client.xadd(stream, {"n": n}, id="1-1")
+    bus.client.xadd(readers[1][0], {"n": "next"}, id="1-2")
+    before = asked()
+    found = bus.read_new(readers, 0)
+    assert [found[reader].fields[b"n"] for reader in readers] == [b"%d" % n for n in range(6)]
+    assert {reader: entry.id for reader, entry in bus.read_new(readers, 0).items()} == {readers[1]: (1, 2)}
+    assert bus.read_new(readers, 0.03) == {}
+    assert bus.oldest_pending(readers) == [(1, 1)] * 6
+    assert asked() == before
 
 
 def test_a_dead_workers_leases_are_freed_on_every_node(bus: Bus, url: str) -> None:
