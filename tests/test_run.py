@@ -71,6 +71,18 @@ def test_a_login_that_may_not_ask_for_the_version_does_not_end_the_check() -> No
 
 
 @needs_redis_server
+@pytest.mark.parametrize(
+    "rights", [pytest.param(["~oddwatch:*", "-@scripting"], id="scripts"), pytest.param(["~other:*"], id="keys")]
+)
+def test_a_login_without_the_rights_that_every_settlement_needs_fails_the_check(rights: list[str]) -> None:
+    with redis_server("--user", "alice", "on", ">pw", "resetchannels", "+@all", *rights) as (_, port):
+        ok, said = _redis(Config(redis=RedisSettings(url=f"redis://alice:pw@127.0.0.1:{port}/0")))
+    assert not ok
+    assert "+@scripting" in said
+    assert "~oddwatch:*" in said
+
+
+@needs_redis_server
 def test_a_stopped_run_leaves_no_camera_to_be_seen_in_a_shared_redis(tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import redis
 import typer
@@ -14,6 +14,7 @@ from pipeline.cli.session import redis_url
 from pipeline.config import CameraConfig, Config, load_config
 from pipeline.connection import hide_password, reason
 from pipeline.errors import OddwatchError
+from pipeline.keys import Keys
 from pipeline.spec import make_spec
 
 
@@ -36,14 +37,27 @@ def _redis(config: Config) -> Finding:
     if url is None:
         return True, "Redis: the embedded server will be started (no redis.url and no REDIS_URL)"
     try:
-        info = connect(url).info("server")
+        client = connect(url)
+        client.eval("return redis.call('EXISTS', KEYS[1])", 1, Keys(config.redis.prefix).cameras)
+        version = _version(client)
     except OddwatchError as error:
         return False, str(error)
-    except redis.exceptions.NoPermissionError:
-        return True, "Redis: answers (this login may not ask for its version)"
+    except redis.exceptions.NoPermissionError as error:
+        return False, (
+            f"Redis at {hide_password(url)}: {reason(error)}; a login for Oddwatch needs scripts (+@scripting), "
+            f"streams, hashes and strings, and the keys ~{config.redis.prefix}:*"
+        )
     except (redis.RedisError, *OUTAGE) as error:
         return False, f"Redis at {hide_password(url)}: {reason(error)}"
-    return True, f"Redis: answers, version {info.get('valkey_version') or info.get('redis_version')}"
+    return True, f"Redis: answers{version}"
+
+
+def _version(client: Any) -> str:
+    try:
+        info = client.info("server")
+    except redis.exceptions.NoPermissionError:
+        return " (this login may not ask for its version)"
+    return f", version {info.get('valkey_version') or info.get('redis_version')}"
 
 
 def _models(config: Config) -> list[Finding]:
