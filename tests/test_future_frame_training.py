@@ -289,6 +289,8 @@ def test_another_training_cannot_be_resumed(changes, what):
     progress = Training(CLIPS, UNET, seed=1).progress()
     with pytest.raises(CheckpointError, match=f"other {what}"):
         trained(resume=progress, **changes)
+    with pytest.raises(CheckpointError, match="other seed"):
+        trained(resume=replace(progress, meta={}))
     with pytest.raises(CheckpointError, match="cannot resume from a 'future_frame' checkpoint"):
         trained(resume=trained(steps=1))
 

@@ -466,6 +466,14 @@ def test_a_wrong_option_is_told_in_one_line(tmp_path, monkeypatch, capsys, manif
     assert re.search(says, line)
 
 
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(tmp_path, monkeypatch, capsys, manifest):
+    monkeypatch.setattr("pipeline.cli.train._videos", None)
+    (tmp_path / "file").touch()
+    command = ("train", "mil", "--manifest", manifest, "--out", tmp_path / "file" / "m.safetensors", *SHORT)
+    assert oddwatch(monkeypatch, *command) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
 def test_a_wrong_form_of_rtfm_is_told_before_anything_is_read(tmp_path, monkeypatch, capsys, manifest):
     command = ("train", "rtfm", "--manifest", manifest, "--out", tmp_path / "m", "--mode", "live")
     assert oddwatch(monkeypatch, *command) == 2

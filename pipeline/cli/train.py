@@ -123,7 +123,7 @@ def _train(
     mirror: bool,
     resume: bool,
 ) -> None:
-    from stages.atomic import write_whole
+    from stages.atomic import check_writable, write_whole
     from stages.checkpoint import save_checkpoint
     from stages.manifest import read_manifest
     from stages.training.curves import curves_figure
@@ -135,6 +135,7 @@ def _train(
     check(entries)
     if out.is_dir():
         raise UsageError(f"{out}: is a folder; give --out the checkpoint's file name")
+    check_writable(out.parent)
     begun_s = time.monotonic()
     videos, extractor, preprocessing, device = _videos(entries, features, config, mirror)
     recipe = recipe_for(videos[0].values.shape[2])

@@ -228,7 +228,7 @@ class Training:
         if progress.kind != PROGRESS:
             raise CheckpointError(f"cannot resume from a {progress.kind!r} checkpoint; it is finished: start anew")
         for what, mine in self._identity().items():
-            if meta[what] != mine:
+            if meta.get(what) != mine:
                 raise CheckpointError(
                     f"cannot resume: the saved training had other {what}; use the same again, or start anew "
                     "with another --out"
