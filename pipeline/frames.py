@@ -59,14 +59,21 @@ class Ring:
     """
 
     def __init__(self, path: Path, slot_bytes: int, capacity: int) -> None:
-        """Raises OSError."""
+        """Raises OSError; no file is left then."""
         self.path = path
         self.slot_bytes = -(-slot_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         self._capacity = capacity
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-        os.ftruncate(self._fd, capacity * self.slot_bytes)
-        self._map = mmap.mmap(self._fd, 0)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            if self.is_gone:
+                raise FileNotFoundError(f"{path} was removed while it was made")
+            os.ftruncate(self._fd, capacity * self.slot_bytes)
+            self._map = mmap.mmap(self._fd, 0)
+        except OSError:
+            os.close(self._fd)
+            path.unlink(missing_ok=True)
+            raise
         self._memory = np.frombuffer(self._map, np.uint8)
         self._slots: list[Slot] = []
         self._generation = 0

@@ -378,6 +378,33 @@ def test_without_room_pixels_go_through_redis_and_come_back_when_there_is(
     assert summed(one_bus) == {n: float(pattern(n).pixels.sum()) for n in range(8)}
 
 
+@pytest.mark.parametrize("why", ["not mapped", "removed before it was locked"])
+def test_a_file_that_cannot_be_used_is_let_go_of(folder: Path, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    def remove(*_: object) -> None:
+        for file in files(folder):
+            file.unlink()
+
+    clock = FakeClock()
+    one = writer(folder, clock=clock)
+    with monkeypatch.context() as patch:
+        if why == "not mapped":
+            patch.setattr("pipeline.frames.mmap.mmap", refuse)
+        else:
+            patch.setattr("pipeline.frames.fcntl.flock", remove)
+        before: list[str] = []
+        for n in range(3):
+            assert one.write(pattern(n), 9) is None
+            clock.sleep(10)
+            before = before or os.listdir("/proc/self/fd")
+        assert files(folder) == []
+        assert len(os.listdir("/proc/self/fd")) == len(before)
+    where = one.write(pattern(3), 9)
+    assert isinstance(FrameReader().message(entry(pattern(3), where)), Snippet)
+
+
 def test_on_a_real_mount_that_is_too_small(one_bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = tmp_path / "small"
     small.mkdir()
