@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 FOREIGN_S = 600.0
 """A namespace of a server that may live elsewhere is kept so long after the last sign of its processes."""
+ENTRIES = 8
+"""Of a stream, looked at together."""
 CLOCK_STEP_S = 60.0
 """Files and processes are dated by clocks that may have been set in between."""
 
@@ -120,7 +122,14 @@ class Sweeper:
                 return False
             raise
         name = f"/{ring.name} ".encode()
-        return any(name in fields.get(b"pixels:shared", b"") for _, fields in self._bus.client.xrange(stream))
+        return any(name in fields.get(b"pixels:shared", b"") for fields in self._entries(stream))
+
+    def _entries(self, stream: str) -> Iterator[dict[bytes, bytes]]:
+        """A few at a time, the oldest first: those after a dead writer's may hold their pixels themselves."""
+        after = "-"
+        while found := self._bus.client.xrange(stream, min=after, count=ENTRIES):
+            yield from (fields for _, fields in found)
+            after = f"({found[-1][0].decode()}"
 
 
 def _remove_unused(folder: Path, only_if_dead: bool = False) -> None:

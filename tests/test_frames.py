@@ -539,6 +539,18 @@ def test_a_dead_writers_ring_stays_until_its_last_entry_is_acknowledged(
     assert len(summed(one_bus)) == 3
 
 
+def test_a_ring_that_only_a_late_entry_refers_to_stays(one_bus: Bus, folder: Path) -> None:
+    stream, sweeper = stream_of(one_bus), Sweeper(one_bus)
+    one_bus.ensure_groups(stream, [GROUP])
+    for _ in range(20):
+        one_bus.client.xadd(stream, {"pixels": "here"})
+    one_bus.client.xadd(stream, {"pixels:shared": writer(folder).write(pattern(0), 9) or ""})
+    (ring,) = files(folder)
+    assert sweeper._is_needed(ring)
+    one_bus.client.xtrim(stream, maxlen=0)
+    assert not sweeper._is_needed(ring)
+
+
 def test_a_living_writers_ring_stays_though_everything_is_read(one_bus: Bus, folder: Path) -> None:
     feed, one, sweeper = feed_for(one_bus, folder), features_worker(one_bus), Sweeper(one_bus)
     feed.publish(pattern(0), {"next_frame": 4})
