@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +26,7 @@ import numpy as np
 from pipeline.errors import ConfigError
 from stages.atomic import cannot_write
 
+BLOCK_LINES = 4096
 FIXED = ("frame", "time_s", "score")
 MODEL_NAME = re.compile(r"[^\s,\"\0]([^,\"\r\n\0]*[^\s,\"\0])?\Z")
 
@@ -142,8 +143,9 @@ def _texts(values: np.ndarray | None, count: int) -> list[str]:
 
 def read_scores(path: Path) -> ScoresTable:
     """Read what `ScoresCsv` wrote. Raises ConfigError naming the file and what is wrong with it."""
+    damaged = f"{path}: damaged (frames are missing or out of order); score the video again"
+    times_s, columns, rows = [np.empty(0)], [], 0
     try:
-        # Line by line: the text of hours of footage, several times over, would be most of what `score` holds.
         with path.open(encoding="utf-8") as f:
             header = f.readline().rstrip("\n")
             names = header.split(",")
@@ -151,23 +153,25 @@ def read_scores(path: Path) -> ScoresTable:
                 raise ConfigError(
                     f"{path}: not a scores file: the header must begin {','.join(FIXED)}, got {header[:80]!r}"
                 )
-            cells = _cells(f, len(names))
+            columns.append(np.empty((0, len(names) - 2), np.float32))
+            for cells in _blocks(f):
+                if cells.shape[1] != len(names) or not np.array_equal(cells[:, 0], rows + np.arange(len(cells))):
+                    raise ConfigError(damaged)
+                times_s.append(cells[:, 1].copy())
+                columns.append(cells[:, 2:].astype(np.float32))
+                rows += len(cells)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot read the scores ({error}); score the video again") from error
     except ValueError as error:
         raise ConfigError(f"{path}: damaged ({error}); score the video again") from error
-    if cells.shape[1] != len(names) or not np.array_equal(cells[:, 0], np.arange(len(cells))):
-        raise ConfigError(f"{path}: damaged (frames are missing or out of order); score the video again")
-    columns = {name: cells[:, i].astype(np.float32) for i, name in enumerate(names) if i >= 2}
-    return ScoresTable(times_s=cells[:, 1].copy(), score=columns.pop("score"), models=columns)
+    score, *raw = np.concatenate(columns).T
+    return ScoresTable(times_s=np.concatenate(times_s), score=score, models=dict(zip(names[3:], raw, strict=True)))
 
 
-def _cells(lines: Iterator[str], width: int) -> np.ndarray:
-    """float64 (N, width): the numbers in lines of CSV, NaN for an empty cell."""
-    first = next((line for line in lines if line.strip()), None)
-    if first is None:
-        return np.empty((0, width))
-    return np.loadtxt(map(_filled, chain([first], lines)), delimiter=",", ndmin=2, comments=None)
+def _blocks(lines: Iterator[str]) -> Iterator[np.ndarray]:
+    """float64 (N, columns): the numbers in lines of CSV, NaN for an empty cell. Hours of them never lie in memory."""
+    while block := [_filled(line) for line in islice(lines, BLOCK_LINES) if line.strip()]:
+        yield np.loadtxt(block, delimiter=",", ndmin=2, comments=None)
 
 
 def _filled(line: str) -> str:
