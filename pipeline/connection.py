@@ -18,6 +18,8 @@ from pipeline.errors import BusError
 
 BLOCK_MARGIN_S = 10.0
 """The socket timeout must exceed the longest block."""
+FORM_OF_REPLIES = re.compile(r"[?&](protocol|decode_responses|encoding(?:_errors)?)=")
+"""What an address may not choose: redis-py would let it win."""
 SENTINEL = "redis+sentinel://"
 SENTINEL_PORT = 26379
 
@@ -27,6 +29,8 @@ def connect(url: str) -> Any:
 
     Raises BusError in one line when it cannot be reached or refuses the login; never shows the password.
     """
+    if unwanted := FORM_OF_REPLIES.search(url):
+        raise BusError(f"{hide_password(url)}: leave '{unwanted[1]}' out of the address; Oddwatch sets it itself")
     options: dict[str, Any] = {
         "socket_timeout": BLOCK_MARGIN_S,
         "socket_connect_timeout": 5.0,

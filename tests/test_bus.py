@@ -13,7 +13,7 @@ from makers import ROOMY, RUN, features, snippet
 
 from pipeline.bus import Bound, Bus, connect, parse_id
 from pipeline.codec import decode
-from pipeline.errors import LeaseLost
+from pipeline.errors import BusError, LeaseLost
 from pipeline.keys import Keys
 from pipeline.messages import Snippet
 from pipeline.server import EmbeddedServer
@@ -56,6 +56,13 @@ def test_a_message_keeps_its_id_and_its_bytes(bus: Bus, stream: str, lease: tupl
     entry = bus.read_new([(stream, GROUP)], 0)[stream, GROUP]
     assert entry.id_text == f"{RUN}-7"
     assert np.array_equal(decode(entry.fields).pixels, snippet(7).pixels)
+
+
+@pytest.mark.parametrize("option", ["protocol=3", "db=1&decode_responses=true"])
+def test_an_address_cannot_choose_the_form_of_replies(option: str) -> None:
+    with pytest.raises(BusError, match=f"leave '{option.split('&')[-1].split('=')[0]}' out of the address") as told:
+        connect(f"redis://:pa55@127.0.0.1:1/0?{option}")
+    assert "pa55" not in str(told.value)
 
 
 def test_ensuring_groups_twice_changes_nothing(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
