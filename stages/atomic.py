@@ -25,8 +25,12 @@ def write_whole(path: Path, content: bytes) -> None:
 def check_writable(folder: Path) -> None:
     """Find out now, not after long work, that a folder cannot be written. Raises OddwatchError."""
     probe = folder / ".probe"
-    write_whole(probe, b"")
-    probe.unlink()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 def cannot_write(path: Path, error: OSError) -> OddwatchError:

@@ -244,6 +244,16 @@ def test_too_few_groups_are_told_with_a_remedy():
         train(MIL, make_videos(groups=4))
 
 
+def test_too_few_groups_are_told_before_anything_is_extracted(tmp_path, monkeypatch, capsys):
+    for i in range(8):
+        (tmp_path / f"{i}.mp4").write_text("never opened")
+    lines = [{"video": f"{i}.mp4", "label": i % 2, "group": f"g{i % 4}"} for i in range(8)]
+    manifest = write_lines(tmp_path / "m.jsonl", lines)
+    command = ("train", "mil", "--manifest", manifest, "--out", tmp_path / "m.safetensors", "--features", "i3d")
+    assert oddwatch(monkeypatch, *command) == 1
+    assert "only 2 groups" in capsys.readouterr().err
+
+
 def numbered(count, length=2):
     """Videos whose every feature is their number, in one view, and its negative in another."""
     values = [np.full((length, 1, 1), i, np.float32) for i in range(1, count + 1)]

@@ -86,7 +86,7 @@ def evaluate(
     write_metrics(out / "metrics.json", metrics)
     write_plots(out, metrics)
     write_timelines(out, entries, scored, threshold)
-    written = ["metrics.json", "roc.png", "timelines.png"]
+    written = ["metrics.json", *(["roc.png"] if metrics.curves else []), "timelines.png"]
     if scored.scoring is not None:
         from pipeline.cli.report import write_score_report
 

@@ -108,7 +108,6 @@ def rtfm(
             raise UsageError(f"--mode, --window: {error}") from error
         return Recipe(model=model, settings=settings, segments=segments, validation=validation)
 
-    recipe(1)  # a wrong option is told before hours of extraction
     _train(manifest, out, features, split, config, recipe, mirror=mirror, resume=resume)
 
 
@@ -133,11 +132,12 @@ def _train(
 
     entries = chosen_split(read_manifest(manifest), split)
     check(entries)
+    validation = recipe_for(1).validation  # a wrong option is told before hours of extraction
     if out.is_dir():
         raise UsageError(f"{out}: is a folder; give --out the checkpoint's file name")
     check_writable(out.parent)
     begun_s = time.monotonic()
-    videos, extractor, preprocessing, device = _videos(entries, features, config, mirror)
+    videos, extractor, preprocessing, device = _videos(entries, features, config, mirror, validation)
     recipe = recipe_for(videos[0].values.shape[2])
     key = identity(videos, recipe, extractor)
     snapshot = snapshot_path(out)
@@ -167,7 +167,7 @@ def _train(
 
 
 def _videos(
-    entries: list[Entry], features: str, config: Path | None, mirror: bool
+    entries: list[Entry], features: str, config: Path | None, mirror: bool, validation: float
 ) -> tuple[list[Video], str, dict, str]:
     """The videos, the extractor's id, the preprocessing for the checkpoint, the device."""
     from pipeline.assembly import resolve_device
@@ -176,6 +176,7 @@ def _videos(
     from stages.preprocessing import Preprocessing
     from stages.training.cache import FeatureCache, cache_folder
     from stages.training.gather import Footage, are_feature_files, file_extractor, source_of, video_of_file
+    from stages.training.weak import check_split
     from stages.weights import default_home
 
     settings = load_config(config)
@@ -186,6 +187,7 @@ def _videos(
         videos = [video_of_file(entry) for entry in entries]
         return videos, file_extractor(videos), {"features": "read from files"}, device
     sources = [source_of(entry) for entry in entries]
+    check_split(entries, validation)
     decode = DecodeSettings(
         height=settings.decode.height or analysis_height(features),
         snippet_frames=settings.decode.snippet_frames, fps=settings.decode.fps,

@@ -67,6 +67,6 @@ def _figures(metrics: Metrics) -> str:
             figures.append(("Median delay", f"{events['median_delay_s']:.1f} s", note))
     note = f"{count(coverage['frames_not_scored'], 'frame')} not scored, left out"
     figures.append(("Frames judged", f"{coverage['frames_scored']:,}", note))
-    mode = "scores as emitted" if metrics.mode == "causal" else "stretched per video, needs the whole video"
+    mode = "scores as emitted" if metrics.mode == "causal" else "each model as its paper has it, needs whole videos"
     figures.append(("Mode", metrics.mode, mode))
     return "".join(f"<div><dt>{n}</dt><dd>{v}<small>{plain(note)}</small></dd></div>" for n, v, note in figures)

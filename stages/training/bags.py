@@ -79,6 +79,16 @@ def check_videos(videos: Sequence[Video]) -> None:
             )
 
 
+def check_groups(labels: Sequence[int], groups: Sequence[str], folds: int) -> None:
+    """Raises OddwatchError when the rarer class lies in fewer groups than there are folds."""
+    spread = min(len({group for group, of in zip(groups, labels, strict=True) if of == label}) for label in (0, 1))
+    if spread < folds:
+        raise OddwatchError(
+            f"cannot hold out 1 in {folds}: only {spread} groups have videos of the rarer class; give more groups, "
+            "or train without validation (--validation 0)"
+        )
+
+
 def fingerprint(videos: Sequence[Video]) -> str:
     """A hash of everything that is learnt from."""
     digest = hashlib.sha256()
@@ -96,12 +106,7 @@ def grouped_folds(videos: Sequence[Video], folds: int, seed: int) -> list[tuple[
     """
     labels = np.array([video.label for video in videos])
     groups = [video.group for video in videos]
-    spread = min(len({video.group for video in videos if video.label == label}) for label in (0, 1))
-    if spread < folds:
-        raise OddwatchError(
-            f"cannot hold out 1 in {folds}: only {spread} groups have videos of the rarer class; give more groups, "
-            "or train without validation (--validation 0)"
-        )
+    check_groups(labels.tolist(), groups, folds)
     cut = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     pairs = [
         ([videos[i] for i in train], [videos[i] for i in held]) for train, held in cut.split(labels, labels, groups)

@@ -19,7 +19,16 @@ from stages.temporal.mil import MILConfig
 from stages.temporal.rtfm import RTFMConfig
 from stages.temporal.segments import SEGMENTS
 from stages.temporal.trained import make_checkpoint
-from stages.training.bags import Video, check_classes, check_videos, fingerprint, grouped_folds, label_of
+from stages.training.bags import (
+    Video,
+    check_classes,
+    check_groups,
+    check_videos,
+    fingerprint,
+    group_of,
+    grouped_folds,
+    label_of,
+)
 from stages.training.loop import Progress, Report, Settings, train
 from stages.training.mil import MILTask, Standard
 from stages.training.rtfm import RTFMTask
@@ -88,6 +97,12 @@ def check(entries: Sequence[Entry]) -> None:
     check_classes([label_of(entry) for entry in entries])
 
 
+def check_split(entries: Sequence[Entry], validation: float) -> None:
+    """Refuse, before anything is extracted, a manifest of too few groups to hold some out: OddwatchError."""
+    if validation:
+        check_groups([label_of(entry) for entry in entries], [group_of(entry) for entry in entries], _folds(validation))
+
+
 def make_task(recipe: Recipe, training: Sequence[Video], device: str = "cpu") -> MILTask | RTFMTask:
     """The network at the start of training."""
     if isinstance(recipe.model, RTFMConfig):
@@ -100,7 +115,11 @@ def split(videos: Sequence[Video], recipe: Recipe) -> tuple[list[Video], list[Vi
     """(training, held-out) videos: no group on both sides. Raises OddwatchError for too few groups."""
     if recipe.validation == 0:
         return list(videos), []
-    return grouped_folds(videos, round(1 / recipe.validation), recipe.settings.seed)[0]
+    return grouped_folds(videos, _folds(recipe.validation), recipe.settings.seed)[0]
+
+
+def _folds(validation: float) -> int:
+    return round(1 / validation)
 
 
 def identity(videos: Sequence[Video], recipe: Recipe, extractor: str) -> str:
