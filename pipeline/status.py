@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import redis
@@ -89,6 +90,20 @@ def drained(bus: Bus) -> bool:
     live = [spec for spec in registry.specs.values() if spec.live]
     streams = [_stream(bus, spec, kind) for spec in live for kind in spec.all_streams()]
     return not any(g["pending"] or g["lag"] for stream in streams for g in stream["groups"].values())
+
+
+def account_lines(status: dict, cameras: Iterable[str]) -> list[str]:
+    """For each of the cameras what became of its frames, over all its runs that this Redis knows."""
+    lines = []
+    for name in cameras:
+        totals = status["cameras"].get(name, {}).get("totals", {})
+        gaps = {k.removeprefix("gap:"): n for k, n in totals.items() if k.startswith("gap:")}
+        causes = f" ({', '.join(f'{cause} {n}' for cause, n in gaps.items())})" if gaps else ""
+        lines.append(
+            f"{name}: {totals.get('decoded', 0)} frames decoded = {totals.get('scored', 0)} scored "
+            f"+ {sum(gaps.values())} in gaps{causes}"
+        )
+    return lines
 
 
 def status_lines(status: dict, shown_url: str) -> list[str]:

@@ -257,6 +257,9 @@ def test_run_and_check_name_what_is_wrong_with_a_camera(tmp_path: Path) -> None:
     assert done.code == 1
     assert re.search(r"FAILED camera yard: rtsp://\*\*\*@127.0.0.1:9/s: cannot be opened", done.out)
     assert "t0psecret" not in done.out + done.err
+    config.write_text("frames: {transport: shared}\ncameras: {}\n")
+    assert "FAILED frames: /nowhere is missing" in oddwatch("check", config, ODDWATCH_SHM="/nowhere").out
+    assert re.search(r"ok +frames: through shared memory", oddwatch("check", config).out)
     config.write_text("cameras: {}\n")
     done = oddwatch("run", config)
     assert done.code == 2

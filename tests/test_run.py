@@ -101,6 +101,7 @@ def test_a_stopped_run_leaves_no_camera_to_be_seen_in_a_shared_redis(tmp_path: P
             assert "offline: door" in oddwatch("status", REDIS_URL=url).out
             process.send_signal(signal.SIGTERM)
             assert process.wait(40) == 0, (tmp_path / "run.log").read_text()
+        assert "door: 0 frames decoded = 0 scored + 0 in gaps" in (tmp_path / "run.log").read_text()
         assert not client.hlen("oddwatch:cameras")
         assert not client.hlen("oddwatch:origins")
         assert "door" not in oddwatch("status", REDIS_URL=url).out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from pipeline.config import CameraConfig, Config, load_config
 from pipeline.connection import hide_password, reason
 from pipeline.errors import OddwatchError
 from pipeline.keys import Keys
+from pipeline.shared_memory import host_id, shm_root
 from pipeline.spec import make_spec
 
 
@@ -22,7 +24,7 @@ def check(config: Annotated[Path, typer.Argument(help="Configuration file.")]) -
     """Validate a configuration, reach cameras and Redis, say what is wrong."""
     settings = load_config(config)
     typer.echo(f"{config}: every key is known and fits")
-    findings = [_redis(settings), *_models(settings), *_cameras(settings)]
+    findings = [_redis(settings), _frames(settings), *_models(settings), *_cameras(settings)]
     for ok, line in findings:
         typer.echo(f"{'ok    ' if ok else 'FAILED'} {line}")
     if not all(ok for ok, _ in findings):
@@ -50,6 +52,23 @@ def _redis(config: Config) -> Finding:
     except (redis.RedisError, *OUTAGE) as error:
         return False, f"Redis at {hide_password(url)}: {reason(error)}"
     return True, f"Redis: answers{version}"
+
+
+def _frames(config: Config) -> Finding:
+    """Which way pixels can go on this host, and the room there is."""
+    root = shm_root()
+    if config.frames.transport == "inline":
+        return True, "frames: through Redis (frames.transport: inline)"
+    if not host_id():
+        ok = config.frames.transport == "auto"
+        return ok, (
+            f"frames: {root} is missing or cannot be written to, so they go through Redis, which is slower; mount it, "
+            "or set frames.transport: inline"
+        )
+    room = os.statvfs(root)
+    return True, f"frames: through shared memory where all readers are on this host ({root}: " + (
+        f"{room.f_frsize * room.f_bavail / 2**20:.0f} MiB free)"
+    )
 
 
 def _version(client: Any) -> str:

@@ -28,7 +28,7 @@ from pipeline.host import run_worker
 from pipeline.metrics import serve_metrics
 from pipeline.sinks import JsonLines
 from pipeline.spec import STAGES, CameraSpec
-from pipeline.status import read_status
+from pipeline.status import account_lines, read_status
 from pipeline.supervisor import LocalWorkers
 from pipeline.watch import Announcer, live_specs, origin_of
 
@@ -73,12 +73,13 @@ def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.
         if server is not None:
             server.shutdown()
         try:
-            last = alerts.get()
+            last, accounts = alerts.get(), account_lines(read_status(session.bus), [s.camera for s in specs])
             alerts.close()
             Announcer(session.bus, specs, origin_of(config)).withdraw()
         except TROUBLE as error:
             raise OddwatchError(f"stopped, but {_what(session, error)}") from error
         _show(last)
+        typer.echo("\n".join(accounts))
 
 
 def _say_where(session: Session, config: Config, specs: list[CameraSpec]) -> None:
