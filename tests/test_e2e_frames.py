@@ -83,7 +83,8 @@ def test_kills_change_no_score_and_leave_no_memory(
     with started(log, "score", footage, "--config", path, "--out", tmp_path / "out", ODDWATCH_SHM=str(shm)) as process:
         while killed < KILLS and process.poll() is None:
             wait_for("a ring", lambda: rings(shm) or process.poll() is not None)
-            time.sleep(rng.uniform(0, 0.3))
+            if killed:  # the first at sight: a fast machine is done soon
+                time.sleep(rng.uniform(0, 0.3))
             alive = members(process.pid, victim)
             killed += bool(alive) and kill(rng.choice(alive))
         assert process.wait(90) == 0, log.read_text()
