@@ -3,7 +3,7 @@
     python scripts/bench.py [--quick] [--only ROW]... [--work DIR] [--json FILE] [--markdown FILE]
 
 Footage is made; only the peers are fetched (from PyPI, into an environment of their own under --work, which is kept).
-On a quiet machine of two cores the whole takes under 20 minutes. --quick measures little, once: for trying it out.
+On a quiet machine of two cores the whole takes about half an hour. --quick measures little, once: for trying it out.
 """
 
 from __future__ import annotations
