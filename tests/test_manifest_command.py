@@ -13,8 +13,8 @@ from scipy.io import savemat
 
 from pipeline.errors import ConfigError, UsageError
 from stages.evaluation.annotated import (
+    Found,
     Labelled,
-    count_frames,
     from_avenue,
     from_shanghaitech,
     from_ucf_crime,
@@ -27,6 +27,10 @@ from stages.features.files import read_features
 from stages.manifest import read_manifest
 
 shared = Path(__file__).parents[2] / "shared"
+
+
+def count_frames(videos: dict[str, Found]) -> dict[str, int]:
+    return {name: video.frames() for name, video in videos.items()}
 
 
 def feature_files(folder: Path, **rows: int) -> Path:

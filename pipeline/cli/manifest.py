@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,7 +46,7 @@ def ucf_crime(
     from stages.evaluation.ground_truth import MATLAB, PYTHON, RTFM
 
     convention = {Counts.sultani: MATLAB, Counts.rtfm: RTFM, Counts.ekosman: PYTHON}[numbers]
-    _write(lambda found, count: from_ucf_crime(annotation, found, count, convention), videos, out, split)
+    _write(partial(from_ucf_crime, convention=convention), annotation, videos, out, split)
 
 
 @app.command("xd-violence")
@@ -58,7 +59,7 @@ def xd_violence(
     """XD-Violence: `NAME_label_B1-0-0 12 95 140 260`; videos without a line are normal."""
     from stages.evaluation.annotated import from_xd_violence
 
-    _write(lambda found, count: from_xd_violence(annotation, found, count), videos, out, split)
+    _write(from_xd_violence, annotation, videos, out, split)
 
 
 @app.command()
@@ -71,7 +72,7 @@ def shanghaitech(
     """ShanghaiTech: a mask for each test video."""
     from stages.evaluation.annotated import from_shanghaitech
 
-    _write(lambda found, count: from_shanghaitech(annotation, found, count), videos, out, split)
+    _write(from_shanghaitech, annotation, videos, out, split)
 
 
 @app.command()
@@ -86,7 +87,7 @@ def ucsd(
     """UCSD Ped1 and Ped2: videos are found by the number in their name (Test001, 01.mp4)."""
     from stages.evaluation.annotated import from_ucsd
 
-    _write(lambda found, count: from_ucsd(annotation, found, count), videos, out, split)
+    _write(from_ucsd, annotation, videos, out, split)
 
 
 @app.command()
@@ -99,17 +100,19 @@ def avenue(
     """CUHK Avenue: videos are found by the number in their name (01.avi)."""
     from stages.evaluation.annotated import from_avenue
 
-    _write(lambda found, count: from_avenue(annotation, found, count), videos, out, split)
+    _write(from_avenue, annotation, videos, out, split)
 
 
-def _write(label: Callable[[Mapping[str, Found], Count], Labelled], videos: Path, out: Path, split: str) -> None:
+def _write(
+    label: Callable[[Path, Mapping[str, Found], Count], Labelled], annotation: Path, videos: Path, out: Path, split: str
+) -> None:
     from stages.atomic import write_whole
     from stages.evaluation.annotated import videos_in
     from stages.manifest import manifest_line
 
     if not videos.is_dir():
         raise UsageError(f"--videos {videos}: no such folder")
-    labelled = label(videos_in(videos), _counted)
+    labelled = label(annotation, videos_in(videos), _counted)
     entries = labelled.entries(out, split)
     if not entries:
         raise UsageError(

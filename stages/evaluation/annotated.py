@@ -118,11 +118,6 @@ Count = Callable[[Mapping[str, Found]], dict[str, int]]
 """Name -> frames of each video; takes long on footage, and may show progress."""
 
 
-def count_frames(videos: Mapping[str, Found]) -> dict[str, int]:
-    """Without progress."""
-    return {name: video.frames() for name, video in videos.items()}
-
-
 def from_ucf_crime(path: Path, videos: Mapping[str, Found], count: Count, convention: Convention = MATLAB) -> Labelled:
     """Temporal_Anomaly_Annotation.txt."""
     return _from_lines(path, videos, lambda text, frames: ucfcrime(text, frames, convention), count)
