@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from pipeline.errors import OddwatchError
 from stages.evaluation.evaluate import evaluate
 from stages.evaluation.scores_csv import ScoresTable
+from stages.evaluation.seeds import FIGURES
 from stages.manifest import Entry
 from stages.report import card, report
 from stages.report.chart import area, line
@@ -219,6 +221,20 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OddwatchError, match=r"report\.html: cannot be written"):
         page_of(tmp_path, made())
+
+
+def test_mean_and_deviation_over_seeds_are_on_the_page(tmp_path: Path) -> None:
+    entries = [Entry(video="a.mp4", path=Path("a"), anomalies=((10, 20),))]
+    table = ScoresTable(times_s=made().times_s, score=made().score, models={})
+    metrics = evaluate(entries, {"a.mp4": table}, None, 0.3)
+    assert "seeds" not in re.sub(r"<style>.*</style>", "", page_of(tmp_path, made(), metrics=metrics), flags=re.DOTALL)
+    spread = {key: {"mean": 0.81, "std": 0.042, "each": [0.78, 0.84]} for key in FIGURES}
+    spread["median_delay_s"] = {"mean": None, "std": None, "each": [0.25, None]}
+    page = page_of(tmp_path, made(), metrics=replace(metrics, over_seeds={"seeds": [1, 2], **spread}))
+    Tags(page)
+    text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
+    assert "Over 2 seeds mean deviation each micro ROC-AUC 0.810 \u00b1 0.042 0.780, 0.840" in text
+    assert "median delay in seconds - - 0.250, -" in text
 
 
 # --- the parts

@@ -8,16 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stages.evaluation.evaluate import Metrics
 
-SEED_FIGURES = {
-    "roc_auc": "micro ROC-AUC",
-    "average_precision": "average precision",
-    "macro_roc_auc": "macro ROC-AUC",
-    "abnormal_only_roc_auc": "abnormal videos only",
-    "false_alarms_per_hour": "false alarms per hour",
-    "events_alerted": "events alerted on",
-    "median_delay_s": "median delay in seconds",
-}
-
 
 def metric_lines(metrics: Metrics) -> list[str]:
     """The fused figures, then each model's, or those over seeds."""
@@ -55,8 +45,10 @@ def _events_line(events: Mapping, false_alarms: Mapping) -> str:
 
 
 def _seed_lines(over_seeds: Mapping) -> list[str]:
+    from stages.evaluation.seeds import FIGURES
+
     lines = [f"{len(over_seeds['seeds'])} seeds, mean and standard deviation:"]
-    for key, name in SEED_FIGURES.items():
+    for key, name in FIGURES.items():
         figure = over_seeds[key]
         if figure["mean"] is not None:
             each = ", ".join(f"{value:.4g}" for value in figure["each"])

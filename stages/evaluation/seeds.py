@@ -14,6 +14,16 @@ from stages.checkpoint import Checkpoint
 SAME = ("arch", "architecture", "extractor", "preprocessing", "score")
 SAME_TRAINING = ("data", "clips", "videos", "recipe", "settings", "steps", "published")
 """What checkpoints of one training have in common, apart from seeds within."""
+FIGURES = {
+    "roc_auc": "micro ROC-AUC",
+    "average_precision": "average precision",
+    "macro_roc_auc": "macro ROC-AUC",
+    "abnormal_only_roc_auc": "abnormal videos only",
+    "false_alarms_per_hour": "false alarms per hour",
+    "events_alerted": "events alerted on",
+    "median_delay_s": "median delay in seconds",
+}
+"""What is averaged: its name in `metrics.json`, and in words."""
 
 
 def check_seeds(checkpoints: Sequence[tuple[str, Checkpoint]]) -> list[int | None]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from stages.evaluation.evaluate import Metrics
+from stages.evaluation.seeds import FIGURES
 from stages.report.chart import roc
 from stages.report.words import count, plain
 
@@ -30,6 +33,7 @@ def judged(metrics: Metrics) -> str:
         '<div class="scroll"><table><thead><tr><th></th><th>ROC-AUC</th><th>AP</th>'
         "<th>macro AUC</th><th>AUC, anomalous videos</th></tr></thead>"
         f'<tbody>{rows}</tbody></table></div><dl class="figures">{_figures(metrics)}</dl>'
+        f"{_over_seeds(metrics.over_seeds) if metrics.over_seeds else ''}"
         f"{f'<ul class=leftout>{items}</ul>' if items else ''}</div></div></section>"
     )
 
@@ -43,6 +47,24 @@ def _row(name: str, ranking: dict) -> str:
     )
     cells = "".join(f"<td>{_figure(value)}</td>" for value in values)
     return f"<tr><th><bdi>{plain(name)}</bdi></th>{cells}</tr>"
+
+
+def _over_seeds(over_seeds: Mapping) -> str:
+    """Mean and sample standard deviation of each figure; of those that not every seed has, only the single values."""
+    rows = ""
+    for key, name in FIGURES.items():
+        figure = over_seeds[key]
+        spread = "" if figure["mean"] is None else f"\u00b1 {figure['std']:.3f}"
+        each = ", ".join(_figure(value) for value in figure["each"])
+        rows += (
+            f"<tr><th>{name}</th><td>{_figure(figure['mean'])}</td><td>{spread or '-'}</td>"
+            f'<td class="each">{each}</td></tr>'
+        )
+    return (
+        '<div class="scroll seeds"><table><thead><tr>'
+        f"<th>Over {len(over_seeds['seeds'])} seeds</th><th>mean</th><th>deviation</th><th>each</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
+    )
 
 
 def _figure(value: float | None) -> str:
