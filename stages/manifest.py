@@ -68,7 +68,11 @@ def _nothing(path: Path, split: str | None, entries: list[Entry]) -> str:
     if not entries:
         return f'{path}: lists no videos; write one line per video, for example {{"video": "a.mp4", "label": 0}}'
     known = sorted({entry.split for entry in entries if entry.split is not None})
-    return f"{path}: split: no video has split {split!r}; the splits here are {known or 'not given at all'}"
+    if not known:
+        return (
+            f'{path}: split: no video has one, so none has {split!r}; leave out --split, or write "split" on each line'
+        )
+    return f"{path}: split: no video has split {split!r}; the splits here are {known}; choose one with --split"
 
 
 def _entry(line: str, manifest: Path, where: str) -> Entry:

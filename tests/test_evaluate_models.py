@@ -202,6 +202,7 @@ def test_a_whole_video_model_is_evaluated_though_it_cannot_stream(folder: Path, 
         pytest.param((), "feature files, which novelty cannot score", id="no checkpoint"),
         pytest.param(("--threshold", "1.5"), "--threshold", id="threshold"),
         pytest.param(("--over-seeds",), "--over-seeds: needs two", id="no seeds"),
+        pytest.param(("--split", "foo"), "m.jsonl: split: no video has one, so none has 'foo'", id="no splits"),
     ],
 )
 def test_mistakes_are_one_line(folder: Path, tmp_path: Path, more: tuple, said: str) -> None:

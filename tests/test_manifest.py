@@ -81,6 +81,8 @@ def test_a_split_nobody_has_names_those_there_are(tmp_path: Path) -> None:
     assert [entry.video for entry in read_manifest(path, "test")] == ["b"]
     with pytest.raises(ConfigError, match=r"no video has split 'val'; the splits here are \['test', 'train'\]"):
         read_manifest(path, "val")
+    with pytest.raises(ConfigError, match="split: no video has one, so none has 'val'; leave out --split"):
+        read_manifest(written(tmp_path, '{"video": "a"}'), "val")
 
 
 def test_an_empty_absent_or_binary_manifest_is_one_line(tmp_path: Path) -> None:

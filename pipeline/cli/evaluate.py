@@ -32,7 +32,9 @@ def evaluate(
     model: Annotated[list[Path] | None, typer.Option(help="Checkpoint; may be given several times.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for what it writes.")] = Path("evaluation"),
     config: Annotated[Path | None, typer.Option(help="Configuration file.")] = None,
-    split: Annotated[str, typer.Option(help="Split to judge, where the manifest has splits.")] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="Split to judge. Default: test, or all videos if there are no splits.")
+    ] = None,
     mode: Annotated[
         Mode, typer.Option(help="causal: scores as emitted; paper: as each model's paper evaluates it.")
     ] = Mode.causal,
@@ -63,8 +65,8 @@ def evaluate(
     if model:
         settings = settings.model_copy(update={"models": named_models(model)})
     entries = read_manifest(manifest)
-    if any(e.split is not None for e in entries):
-        entries = read_manifest(manifest, split)
+    if split is not None or any(e.split is not None for e in entries):
+        entries = read_manifest(manifest, split or "test")
     if over_seeds:
         _check_seeds(settings)
     check_writable(out)
