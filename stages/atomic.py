@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from pipeline.errors import OddwatchError
 
@@ -22,15 +23,24 @@ def write_whole(path: Path, content: bytes) -> None:
         raise cannot_write(path, error) from error
 
 
-def check_writable(folder: Path) -> None:
-    """Find out now, not after long work, that a folder cannot be written. Raises OddwatchError."""
-    probe = folder / ".probe"
+def check_writable(folder: Path, inner: str = "") -> None:
+    """Find out now, not after long work, that a folder, and `inner` within it, cannot be written.
+
+    Raises OddwatchError, which names `folder` as the user gave it, and what lies in the way.
+    """
+    place = folder / inner
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
+        place.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=place):
+            pass
     except OSError as error:
-        raise cannot_write(folder, error) from error
+        obstacles = [
+            path for path in (*reversed(place.parents), place) if os.path.exists(path) and not os.path.isdir(path)
+        ]
+        if not obstacles:
+            raise cannot_write(folder, error) from error
+        what = "is a file, not a folder" if obstacles[0] == folder else f"the file {obstacles[0]} is in the way"
+        raise OddwatchError(f"{folder}: {what}; move it away or choose another --out") from error
 
 
 def cannot_write(path: Path, error: OSError) -> OddwatchError:

@@ -193,10 +193,16 @@ def test_a_wrong_redis_password_is_named(tmp_path: Path) -> None:
 def test_an_out_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.mp4", 3)
     (tmp_path / "file").write_text("in the way")
-    for out in (tmp_path / "file", tmp_path / "file" / "out"):
-        done = oddwatch("score", video, "--out", out)
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used/.oddwatch").write_text("in the way too")
+    for out, said in (
+        ("file", "is a file, not a folder"),
+        ("file/out", f"the file {tmp_path / 'file'} is in the way"),
+        ("used", f"the file {tmp_path / 'used/.oddwatch'} is in the way"),
+    ):
+        done = oddwatch("score", video, "--out", tmp_path / out)
         assert done.code == 1
-        one_line(done, str(out), "choose another --out")
+        one_line(done, f"oddwatch: {tmp_path / out}: {said}", "choose another --out")
         assert len(done.err.splitlines()) == 1
 
 

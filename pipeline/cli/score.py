@@ -138,7 +138,7 @@ def score_files(
         sys.stderr.write(f"oddwatch: {line}\n")
     if not plans:
         raise UsageError("nothing to score" if missing else "give at least one file or folder to score")
-    check_writable(out / RECORDS)
+    check_writable(out, RECORDS)
     if workers:
         _check_buildable(plans[0].spec)
     with (
