@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.errors import OddwatchError
 from pipeline.messages import Features
+from pipeline.plural import counted
 from stages.checkpoint import Checkpoint
 from stages.temporal.novelty_fit import Piece, fit_cells, fit_vectors
 
@@ -69,7 +70,7 @@ def gather(clips: Iterable[Iterable[Features]]) -> tuple[list[list[Features]], d
                 held_samples = sum(_samples(f) for kept in held for _, f in kept)
     if first is None or frames < LEAST_FRAMES:
         raise OddwatchError(
-            f"too little normal footage to learn from: {frames} frames, need at least {LEAST_FRAMES}; "
+            f"too little normal footage to learn from: {counted(frames, 'frame')}, need at least {LEAST_FRAMES}; "
             "give more or longer files"
         )
     step = float(np.median([s for s in steps if s > 0] or [0.0]))

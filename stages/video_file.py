@@ -14,6 +14,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from pipeline.errors import SourceError
+from pipeline.plural import counted
 from stages.decode_settings import DecodeSettings, Heartbeat, no_heartbeat
 from stages.gate import Gate
 from stages.opening import open_file, packets, picture_stream, reason
@@ -112,7 +113,7 @@ class VideoFile:
             return f"growing: {self._size() - size} bytes were added while it was read; score it again when it is done"
         missing = 0 if "://" in self._source.uri else bytes_missing(Path(self._source.uri))
         if missing:
-            return f"truncated: the file ends {missing} bytes early" + self._damage("; ")
+            return f"truncated: the file ends {counted(missing, 'byte')} early" + self._damage("; ")
         if self._early_s:
             return f"truncated: the file ends {self._early_s:.1f} s early" + self._damage("; ")
         return self._damage("damaged: ") or "complete"
@@ -120,7 +121,7 @@ class VideoFile:
     def _damage(self, lead: str) -> str:
         if not self._unread and not self._faulty:
             return ""
-        return f"{lead}{self._unread} packets cannot be decoded, {self._faulty} pictures are faulty"
+        return f"{lead}{counted(self._unread, 'packet')} cannot be decoded, {counted(self._faulty, 'picture')} faulty"
 
 
 class _Decoder:

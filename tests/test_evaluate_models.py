@@ -214,7 +214,7 @@ def test_mistakes_are_one_line(folder: Path, tmp_path: Path, more: tuple, said: 
 def test_where_nothing_can_be_scored_the_reason_is_told_before_and_not_after(folder: Path, tmp_path: Path) -> None:
     models = named_models([folder / "s1.safetensors"])
     gone = Entry(video="gone.npy", path=tmp_path / "gone.npy", label=0)
-    with pytest.raises(UsageError, match=r"none of 1 feature files could be scored: .*gone\.npy: cannot be read"):
+    with pytest.raises(UsageError, match=r"none of 1 feature file could be scored: .*gone\.npy: cannot be read"):
         score_feature_files([gone], Config(models=models), paper=False)
     np.save(tmp_path / "wide.npy", np.ones((3, DIM + 1), np.float32))
     wide = replace(gone, path=tmp_path / "wide.npy")

@@ -19,5 +19,5 @@ def test_a_delay_is_of_the_events_that_reach_the_threshold_and_a_macro_mean_of_v
     normal = Entry(video="b", path=Path("b"), label=0)
     alerts = {"a": [{"id": "x", "start_frame": 6, "end_frame": 7}]}
     said = "\n".join(metric_lines(evaluate([both, normal], {"a": table, "b": table}, alerts, 0.5)))
-    assert "1 of 2 events alerted on; 2 reach the threshold, after 0.50 s (median); 0 false alarms" in said
-    assert "macro ROC-AUC 0.8000 over 1 videos" in said
+    assert "1 of 2 events alerted on; threshold reached in 2, after 0.50 s (median); 0 false alarms" in said
+    assert "macro ROC-AUC 0.8000 over 1 video," in said

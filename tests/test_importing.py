@@ -129,7 +129,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
 def test_the_command_says_what_to_do_next(imported: tuple[Path, Ended]) -> None:
     folder, done = imported
     assert done.code == 0, done.err
-    assert "rtfm on file@64, calibrated on 20 normal snippets of 1 videos" in done.out
+    assert "rtfm on file@64, calibrated on 20 normal snippets of 1 video" in done.out
     assert "oddwatch evaluate --manifest" in done.out
     meta = load_checkpoint(folder / "rtfm.safetensors", "rtfm").meta
     assert (meta["architecture"]["mode"], meta["training"]["published"]) == ("lookahead", "rtfm.pkl")

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import OddwatchError
+from pipeline.plural import counted
+from pipeline.status import status_lines
 from stages.evaluation.evaluate import evaluate
 from stages.evaluation.scores_csv import ScoresTable
 from stages.evaluation.seeds import FIGURES
@@ -128,8 +130,8 @@ def test_frames_are_accounted_for_by_cause(tmp_path: Path) -> None:
     text = re.sub(r"<[^>]*>", "", page)
     assert "50 decoded = 40 scored + 3 behind + 7 corrupt" in text
     assert 'class="gap" title="not scored: corrupt"' in page
-    assert "unaccounted" not in page
-    assert "5 frames are unaccounted for" in page_of(tmp_path, made(scored=40, gap_frames={"corrupt": 5}))
+    assert "naccounted" not in page
+    assert "Unaccounted for: 5 frames" in page_of(tmp_path, made(scored=40, gap_frames={"corrupt": 5}))
 
 
 def test_a_failed_file_is_named_with_its_error_and_the_rest_is_shown(tmp_path: Path) -> None:
@@ -267,6 +269,8 @@ def test_a_line_is_interrupted_where_nothing_was_scored() -> None:
         (duration(86400 * 41 + 57600), "41 d 16 h"),
         (count(1, "file"), "1 file"),
         (count(12000, "frame"), "12,000 frames"),
+        (counted(12000, "frame"), "12000 frames"),
+        (counted(0, "dead letter"), "0 dead letters"),
         (percent(3, 3), "100 %"),
         (percent(999_999, 1_000_000), "99.99 %"),
         (percent(1, 1_000_000), "0.01 %"),
@@ -276,3 +280,20 @@ def test_a_line_is_interrupted_where_nothing_was_scored() -> None:
 )
 def test_numbers_and_names_are_written_as_people_read_them(said: str, expected: str) -> None:
     assert said == expected
+
+
+def test_one_of_a_thing_is_called_one_wherever_it_stands(tmp_path: Path) -> None:
+    lonely = made(frames=1, alerts=[alert()], scored=0, gap_frames={"corrupt": 1})
+    entries = [Entry(video="a.mp4", path=Path("a"), anomalies=((0, 0),))]
+    table = ScoresTable(times_s=lonely.times_s, score=lonely.score, models={})
+    text = re.sub(r"<[^>]*>", " ", page_of(tmp_path, lonely, metrics=evaluate(entries, {"a.mp4": table}, None, 0.3)))
+    status = {
+        "cameras": {
+            "door": {"health": {}, "run": {"decoded": 1, "scored": 1}, "streams": {}, "held_by": {}, "totals": {}}
+        },
+        "workers": [{"name": "w", "pid": 7, "cameras": 1, "silent_s": 0.1, "error": ""}],
+        "jobs": {"a": {}}, "dead_letters": 1, "alerts_kept": 1, "memory_used_bytes": 0, "memory_limit_bytes": 0,
+    }  # fmt: skip
+    said = "\n".join([text, *status_lines(status, "here")])
+    assert "1 camera, 1 file in work, 1 alert message, 1 dead letter" in said
+    assert not re.search(r"(?<![\d.,-])1 (?!times)[a-z]+(?<![su])s\b", said)

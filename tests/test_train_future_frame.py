@@ -51,7 +51,7 @@ def made(folder: Path) -> str:
 
 def test_normal_footage_of_the_training_split_is_learned_and_nothing_else(folder: Path, made: str) -> None:
     meta = load_checkpoint(folder / "ff.safetensors", "future_frame").meta
-    assert "1 of 3 videos hold anomalies and are left out" in made
+    assert "left out for their anomalies: 1 of 3 videos" in made
     assert meta["training"]["clips"] == [2, 2]  # the end of each is held out
     assert meta["training"]["steps"] == 2
     assert meta["score"]["by"] == "place"
@@ -80,7 +80,7 @@ def test_it_scores_every_frame(folder: Path, made: str) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        pytest.param(["--manifest", "odd.jsonl"], "all 1 videos hold anomalies", id="nothing normal"),
+        pytest.param(["--manifest", "odd.jsonl"], "no normal video among 1: all hold anomalies", id="nothing normal"),
         pytest.param(["--manifest", "features.jsonl"], "lists feature files", id="features"),
         pytest.param(["--split", "test"], "the test split is for 'oddwatch evaluate' alone", id="test split"),
         pytest.param(["--arch", "gan"], "--arch: 'gan' is not known", id="arch"),

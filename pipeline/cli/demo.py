@@ -15,6 +15,7 @@ from pipeline.cli.fit import fit_checkpoint
 from pipeline.cli.follow import alert_line
 from pipeline.cli.session import named_models
 from pipeline.config import load_config
+from pipeline.plural import counted
 
 
 def demo(
@@ -35,7 +36,7 @@ def demo(
     _say("2. Learning what is normal from the normal footage (motion features, novelty model)")
     checkpoint = out / "courtyard.safetensors"
     clips, frames = fit_checkpoint([str(p) for p in footage.normal], checkpoint, "motion", config)
-    _say(f"   learned from {frames} frames of {clips} clip{'s' if clips != 1 else ''}")
+    _say(f"   learned from {counted(frames, 'frame')} of {counted(clips, 'clip')}")
     _say("3. Scoring the test through all stages, linked by Redis Streams; alerts as they come:")
     settings = settings.model_copy(update={"models": named_models([checkpoint])})
     scoring = score_files(
@@ -74,7 +75,7 @@ def comparison(planted: Sequence[Any], alerts: Sequence[dict], seconds: float) -
     false = [a for a in final.values() if a["id"] not in met]
     lines += [f"false alarm at {a['start_s']:.1f} s (peak {a['peak']:.2f})" for a in false]
     found = sum("no alert" not in line for line in lines[: len(planted)])
-    lines.append(f"{found} of {len(planted)} found, {len(false)} false alarms in {seconds:.0f} s of footage")
+    lines.append(f"{found} of {len(planted)} found, {counted(len(false), 'false alarm')} in {seconds:.0f} s of footage")
     return lines
 
 

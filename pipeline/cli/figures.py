@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from pipeline.plural import counted
+
 if TYPE_CHECKING:
     from stages.evaluation.evaluate import Metrics
 
@@ -28,7 +30,8 @@ def _lines(name: str, figures: Mapping, mode: str = "") -> list[str]:
     ranking = (
         f"{name} micro ROC-AUC {_number(figures['roc_auc'])}, "
         f"average precision {_number(figures['average_precision'])}{mode}",
-        f"  macro ROC-AUC {_number(figures['macro'].get('roc_auc'))} over {figures['macro'].get('videos', 0)} videos, "
+        f"  macro ROC-AUC {_number(figures['macro'].get('roc_auc'))} over "
+        f"{counted(figures['macro'].get('videos', 0), 'video')}, "
         f"abnormal videos only {_number(figures['abnormal_only'].get('roc_auc'))}",
     )
     return [*ranking, _events_line(figures["events"], figures["false_alarms"])] if "events" in figures else [*ranking]
@@ -37,9 +40,9 @@ def _lines(name: str, figures: Mapping, mode: str = "") -> list[str]:
 def _events_line(events: Mapping, false_alarms: Mapping) -> str:
     rate, delay = false_alarms["per_hour"], events.get("median_delay_s")
     return (
-        f"  {events.get('alerted')} of {events['total']} events alerted on"
-        + ("" if delay is None else f"; {events['found']} reach the threshold, after {delay:.2f} s (median)")
-        + f"; {false_alarms['false']} false alarms"
+        f"  {events.get('alerted')} of {counted(events['total'], 'event')} alerted on"
+        + ("" if delay is None else f"; threshold reached in {events['found']}, after {delay:.2f} s (median)")
+        + f"; {counted(false_alarms['false'], 'false alarm')}"
         + ("" if rate is None else f" ({rate:.1f} per hour)")
     )
 

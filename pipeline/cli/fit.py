@@ -12,6 +12,7 @@ import typer
 
 from pipeline.config import load_config
 from pipeline.errors import UsageError
+from pipeline.plural import counted
 
 
 def fit(
@@ -23,7 +24,8 @@ def fit(
     """Fit `novelty` on normal footage."""
     begun_s = time.monotonic()
     clips, frames = fit_checkpoint(normal, out, features, config)
-    typer.echo(f"{out}: fitted on {frames} frames of {clips} clips in {time.monotonic() - begun_s:.0f} s")
+    learned, took_s = f"{counted(frames, 'frame')} of {counted(clips, 'clip')}", time.monotonic() - begun_s
+    typer.echo(f"{out}: fitted on {learned} in {took_s:.0f} s")
     typer.echo(f"score with it: oddwatch score VIDEO --model {out} --out DIR")
 
 

@@ -11,6 +11,7 @@ import typer
 
 from pipeline.config import load_config
 from pipeline.errors import UsageError
+from pipeline.plural import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +78,8 @@ def _import(published: Published, file: Path, out: Path, normal: list[str], feat
     save_checkpoint(out, checkpoint)
     snippets = checkpoint.meta["training"]["normal_snippets"]
     typer.echo(
-        f"{out}: {published.kind} on {extractor}, calibrated on {snippets} normal snippets of {len(videos)} videos"
+        f"{out}: {published.kind} on {extractor}, calibrated on {counted(snippets, 'normal snippet')} "
+        f"of {counted(len(videos), 'video')}"
     )
     command = "evaluate --manifest FEATURES.jsonl" if features == FROM_FILES else "score VIDEO"
     if checkpoint.meta["architecture"].get("mode") == "paper":

@@ -12,6 +12,7 @@ import typer
 
 from pipeline.cli.progress import frame_counter
 from pipeline.errors import UsageError
+from pipeline.plural import counted
 
 if TYPE_CHECKING:
     from stages.evaluation.annotated import Count, Found, Labelled
@@ -120,10 +121,12 @@ def _write(
         )
     write_whole(out, "".join(manifest_line(entry) + "\n" for entry in entries).encode())
     odd = sum(bool(entry.anomalies) for entry in entries)
-    typer.echo(f"{out}: {len(entries)} videos, {odd} with anomalies")
+    typer.echo(f"{out}: {counted(len(entries), 'video')}, {odd} with anomalies")
     if labelled.missing:
         some = ", ".join(labelled.missing[:3]) + (", ..." if len(labelled.missing) > 3 else "")
-        typer.echo(f"left out, because they are not in {videos}: {len(labelled.missing)} annotated videos ({some})")
+        typer.echo(
+            f"left out, because they are not in {videos}: {counted(len(labelled.missing), 'annotated video')} ({some})"
+        )
 
 
 def _counted(videos: Mapping[str, Any]) -> dict[str, int]:

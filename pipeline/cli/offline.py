@@ -16,6 +16,7 @@ from pipeline.cli.score import score_files
 from pipeline.cli.session import checkpoints_of
 from pipeline.config import Config
 from pipeline.errors import ConfigError, OddwatchError, UsageError
+from pipeline.plural import counted
 
 if TYPE_CHECKING:
     from stages.checkpoint import Checkpoint
@@ -64,7 +65,7 @@ def score_feature_files(entries: Sequence[Entry], config: Config, *, paper: bool
             notes.append(str(error))
             failed = True
     if not tables:
-        raise UsageError(f"none of {len(entries)} feature files could be scored: {notes[1]}")
+        raise UsageError(f"none of {counted(len(entries), 'feature file')} could be scored: {notes[1]}")
     return Scored(config=config, tables=tables, notes=tuple(notes), failed=failed)
 
 
@@ -116,7 +117,7 @@ def _joined(
             tables[entry.video] = fused_table(line.times_s, raw, references, config.alerts)
             count(str(entry.path), len(line.times_s))
     if not tables:
-        raise UsageError(f"none of {len(entries)} videos could be scored: {notes[0]}")
+        raise UsageError(f"none of {counted(len(entries), 'video')} could be scored: {notes[0]}")
     used = streamed.config if streamed else config.model_copy(update={"decode": next(iter(readers.values())).decode})
     return Scored(
         config=used.model_copy(update={"models": config.models}), tables=tables, notes=tuple(notes),

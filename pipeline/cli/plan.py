@@ -20,6 +20,7 @@ from pipeline.keys import Keys
 from pipeline.plan import MIB, Costs, Demand, Machine, Plan, make_plan
 from pipeline.plan_bus import BusCosts, rehearse
 from pipeline.plan_recording import Recording
+from pipeline.plural import counted
 from pipeline.server import EmbeddedServer
 from pipeline.spec import CameraSpec, make_spec
 
@@ -138,8 +139,8 @@ def _lines(facts: SampleFacts, d: Demand, machine: Machine, costs: Costs, plans:
     shared, inline = plans
     gpu = machine.gpu or "no GPU"
     out = [
-        f"Measured here: {machine.cores} cores ({machine.processor}), {machine.memory_mb / 1024:.0f} GB, {gpu}; "
-        f"{facts.width}x{facts.height} {facts.codec}",
+        f"Measured here: {counted(machine.cores, 'core')} ({machine.processor}), {machine.memory_mb / 1024:.0f} GB, "
+        f"{gpu}; {facts.width}x{facts.height} {facts.codec}",
         f"  {'decode':<22}{costs.decode_s * 1e3:9.2f} ms/frame     one thread, all cores busy; "
         f"{costs.decoder_mb:.0f} MB a camera",
     ]
@@ -152,7 +153,10 @@ def _lines(facts: SampleFacts, d: Demand, machine: Machine, costs: Costs, plans:
             f"{bus.server_s * 1e3:.2f} ms, {bus.commands:.0f} commands, {bus.in_bytes / 1e6:.2f} MB in, "
             f"{bus.out_bytes / 1e6:.2f} MB out"
         )
-    out += ["", f"{d.cameras} cameras at {d.fps:g} fps ({d.kept_fps:g} analysed), pixels through shared memory:"]
+    out += [
+        "",
+        f"{counted(d.cameras, 'camera')} at {d.fps:g} fps ({d.kept_fps:g} analysed), pixels through shared memory:",
+    ]
     other = {line.name: line for line in inline.lines}
     for line in shared.lines:
         there = other[line.name].value if line.name in other else 0.0
@@ -161,9 +165,9 @@ def _lines(facts: SampleFacts, d: Demand, machine: Machine, costs: Costs, plans:
     out += [
         "",
         f"Hosts of this size, {d.utilisation:.0%} busy: {shared.hosts} (inline {inline.hosts}); "
-        f"one carries {shared.cameras_per_host} cameras (inline {inline.cameras_per_host})",
+        f"one carries {counted(shared.cameras_per_host, 'camera')} (inline {inline.cameras_per_host})",
         f"Redis servers: {shared.redis_servers} (inline {inline.redis_servers}); "
-        f"one ends at {shared.cameras_per_redis} cameras by its {shared.redis_limit} "
+        f"one ends at {counted(shared.cameras_per_redis, 'camera')} by its {shared.redis_limit} "
         f"(inline {inline.cameras_per_redis}, {inline.redis_limit})",
         f"Bottleneck: {shared.bottleneck} (inline: {inline.bottleneck})",
         f"Assumed: {d.mbit:.3g} Mbit/s a camera, {machine.network_mbit:g} Mbit/s a host, "

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bar
 
 from pipeline.cli.follow import alert_line
+from pipeline.plural import counted
 from pipeline.result import FileResult
 from pipeline.scoring import Plan
 from stages.alerting.alert import Alert
@@ -84,7 +85,7 @@ class Progress:
         if result.failed:
             self._say(f"{result.file}: {result.status}")
         elif not self._bar:
-            how = "done before" if resumed else f"{result.scored} of {result.decoded} frames scored"
+            how = "done before" if resumed else f"{result.scored} of {counted(result.decoded, 'frame')} scored"
             self._say(f"[{self._files[0]}/{self._files[1]}] {result.file}: {how}")
         self._show()
 
@@ -111,7 +112,7 @@ class Progress:
             share = self._fraction_bytes() / max(1, sum(self._sizes.values()))
             eta_s = (now_s - self._begun_s) * (1 - share) / share if share > 0.005 else 0
             eta = f", about {eta_s:.0f} s left" if eta_s else ""
-            self._say(f"{share:.0%}, {self._files[0]} of {self._files[1]} files, {rate}{eta}")
+            self._say(f"{share:.0%}, {self._files[0]} of {counted(self._files[1], 'file')}, {rate}{eta}")
 
 
 def _size(source: str) -> int:

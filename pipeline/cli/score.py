@@ -21,6 +21,7 @@ from pipeline.config import Config, load_config
 from pipeline.errors import BusError, UsageError
 from pipeline.frames_sweep import swept
 from pipeline.jobs import reap
+from pipeline.plural import counted
 from pipeline.result import RECORDS, FileResult, csv_owners, write_summary
 from pipeline.scoring import Plan, ScoreRun
 from pipeline.spec import CameraSpec, make_spec, model_specs
@@ -54,7 +55,8 @@ def score(
     except KeyboardInterrupt:
         sys.stderr.write("oddwatch: interrupted; give the same command again to go on where it stopped\n")
         raise typer.Exit(130) from None
-    scoring.report(Path(scoring.results[0].file).name if len(scoring.results) == 1 else f"{len(scoring.results)} files")
+    one = Path(scoring.results[0].file).name if len(scoring.results) == 1 else ""
+    scoring.report(one or counted(len(scoring.results), "file"))
     if as_json:
         typer.echo((out / "summary.json").read_text())
     else:
@@ -85,7 +87,8 @@ class Scoring:
         frames = sum(r.provisional for r in self.results)
         if not frames:
             return []
-        return [f"{frames} frames were warm-up (no alerts in it): learn from normal footage first, see 'oddwatch fit'"]
+        were = f"{counted(frames, 'frame')} {'was' if frames == 1 else 'were'}"
+        return [f"{were} warm-up (no alerts in it): learn from normal footage first, see 'oddwatch fit'"]
 
     def closing_lines(self) -> list[str]:
         """For a person: totals, and where to look next."""
@@ -93,15 +96,16 @@ class Scoring:
         gaps = frames - sum(r.scored for r in self.results)
         opened = sum(a["phase"] == "open" for r in self.results for a in r.alerts)
         lines = [
-            f"{frames} frames decoded = {frames - gaps} scored + {gaps} in gaps; {opened} alerts; {self.took_s:.1f} s",
+            f"{counted(frames, 'frame')} decoded = {frames - gaps} scored + {gaps} in gaps; "
+            f"{counted(opened, 'alert')}; {self.took_s:.1f} s",
             f"scores, alerts.jsonl, summary.json and report.html are in {self.out}",
         ]
         lines += self.warmup_lines()
         failed = [r for r in self.results if r.failed]
         if failed or self.missing:
-            lines.append(
-                f"{len(failed) + len(self.missing)} of {len(self.results) + len(self.missing)} need attention:"
-            )
+            bad = len(failed) + len(self.missing)
+            need = "needs" if bad == 1 else "need"
+            lines.append(f"{bad} of {len(self.results) + len(self.missing)} {need} attention:")
             lines += [f"  {line}" for line in self.missing]
             lines += [f"  {named_problem(r)}" for r in failed]
         return lines

@@ -14,6 +14,7 @@ from pipeline.cli.train_future_frame import future_frame
 from pipeline.cli.train_progress import files, steps
 from pipeline.config import load_config
 from pipeline.errors import UsageError
+from pipeline.plural import counted
 
 if TYPE_CHECKING:
     from stages.manifest import Entry
@@ -155,11 +156,13 @@ def _train(
     write_whole(picture, curves_figure(curve, kept, f"{recipe.kind}: {out.name}"))
     snapshot.unlink(missing_ok=True)
     took_s = time.monotonic() - begun_s
-    typer.echo(f"{out}: {recipe.kind} on {extractor}, {len(videos)} videos, iteration {kept}, {took_s:.0f} s")
+    typer.echo(
+        f"{out}: {recipe.kind} on {extractor}, {counted(len(videos), 'video')}, iteration {kept}, {took_s:.0f} s"
+    )
     if outcome.roc_auc is None:
         typer.echo("not validated: its figures on other footage are unknown")
     else:
-        looks = f"{len(outcome.held_out)} videos, best of {len(curve)} looks"
+        looks = f"{counted(len(outcome.held_out), 'video')}, best of {counted(len(curve), 'look')}"
         typer.echo(f"held-out ROC-AUC {outcome.roc_auc:.3f} ({looks})")
     typer.echo(f"curves: {picture}")
     if not extractor.startswith("file@"):

@@ -15,6 +15,7 @@ import typer
 from pipeline.cli.train_progress import bar
 from pipeline.config import load_config
 from pipeline.errors import UsageError
+from pipeline.plural import counted
 
 if TYPE_CHECKING:
     from stages.decode import DecodeSettings
@@ -73,7 +74,9 @@ def future_frame(
     budget = _budget(size, iterations, minutes)
     torch.set_num_threads(threads or _cores())
     if len(entries) < len(listed):
-        typer.echo(f"{len(listed) - len(entries)} of {len(listed)} videos hold anomalies and are left out", err=True)
+        typer.echo(
+            f"left out for their anomalies: {len(listed) - len(entries)} of {counted(len(listed), 'video')}", err=True
+        )
     clips = _clips(entries, decode, settings)
     snapshot = snapshot_path(out)
     start = load_checkpoint(snapshot) if resume and snapshot.exists() else None
@@ -91,7 +94,7 @@ def future_frame(
     snapshot.unlink(missing_ok=True)
     trained, held = checkpoint.meta["training"]["clips"]
     took = f"{time.monotonic() - begun_s:.0f} s, {(time.process_time() - begun_cpu_s) / 60:.1f} CPU minutes"
-    typer.echo(f"{out}: future_frame ({size} {settings.arch}), {trained} clips, {held} held out, {took}")
+    typer.echo(f"{out}: future_frame ({size} {settings.arch}), {counted(trained, 'clip')}, {held} held out, {took}")
     if looks:
         typer.echo(f"held-out frames are predicted to {looks[-1].psnr_db:.1f} dB")
     typer.echo(f"curves: {picture}")

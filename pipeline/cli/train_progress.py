@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from pipeline.plural import counted
+
 PLAIN_EVERY_S = 10.0
 
 
@@ -18,7 +20,7 @@ PLAIN_EVERY_S = 10.0
 def files(names: list[str]) -> Iterator[Callable[[int], None]]:
     """Progress of feature extraction in files: so many done."""
     with bar("features", len(names)) as show:
-        yield lambda done: show(done, f"{done} of {len(names)} files")
+        yield lambda done: show(done, f"{done} of {counted(len(names), 'file')}")
 
 
 @contextmanager

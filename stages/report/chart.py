@@ -10,7 +10,7 @@ from stages.evaluation.evaluate import Metrics
 from stages.evaluation.metrics import runs_of
 from stages.report.envelope import envelope
 from stages.report.video import ReportVideo
-from stages.report.words import clock, plain
+from stages.report.words import clock, count, plain
 
 POINTS, MODEL_POINTS, SPARK_POINTS = 600, 300, 80
 GRID = 1000
@@ -45,7 +45,7 @@ def timeline(
         *_marks([(a - start_s) / max(end_s - start_s, 1e-9) * 100 for a, _ in spans], order),
     ]
     note = f"each point is the highest of {size} frames" if size > 1 else "every frame"
-    label = f"Score over time from 0 to {clock(end_s - start_s)}, {note}; {len(spans)} alerts"
+    label = f"Score over time from 0 to {clock(end_s - start_s)}, {note}; {count(len(spans), 'alert')}"
     return (
         f'<figure class="chart" role="img" aria-label="{plain(label)}">'
         '<div class="ys"><i style="bottom:100%">1</i><i style="bottom:50%">.5</i><i style="bottom:0">0</i></div>'

@@ -103,7 +103,7 @@ def _tiles(cards: Sequence[Card], run_s: float | None) -> str:
     by_severity = " ".join(
         f'<b class="sev {s}">{severities[s]} {s}</b>' for s in reversed(SEVERITIES) if severities.get(s)
     )
-    accounted = "every frame accounted for" if _lost(cards) == 0 else "frames are missing, see below"
+    accounted = "every frame accounted for" if _lost(cards) == 0 else "not all accounted for, see below"
     tiles = [
         ("Alerts", f"{sum(c.alerts for c in cards):,}", by_severity or "none raised"),
         ("Videos", f"{len(cards):,}", f"{failed} with problems" if failed else "all complete"),
@@ -134,7 +134,7 @@ def _account(cards: Sequence[Card]) -> str:
     bar = "".join(f'<i class="{plain(kind)}" style="flex-grow:{n}"></i>' for kind, n, _ in parts if n)
     terms = " + ".join(f'<span class="{plain(kind)}">{n:,} {plain(text)}</span>' for kind, n, text in parts)
     lost = _lost(cards)
-    complaint = f'<p class="trouble">{lost:,} frames are unaccounted for; please report this.</p>' if lost else ""
+    complaint = f'<p class="trouble">Unaccounted for: {count(lost, "frame")}; please report this.</p>' if lost else ""
     return (
         f'<section class="account"><div class="bar" aria-hidden="true">{bar}</div>'
         f"<p>{decoded:,} decoded = {terms}</p>{complaint}</section>"
@@ -179,7 +179,7 @@ def _articles(cards: Sequence[Card]) -> str:
     charts = sum(bool(card.decoded) for card in cards)
     note = ""
     if charts > len(shown):
-        note = f'<p class="more">Timelines of the {len(shown)} videos with the most to see, of {charts:,}.</p>'
+        note = f'<p class="more">Timelines of the {count(len(shown), "video")} with the most to see, of {charts:,}.</p>'
     return note + "".join(article(card, f"v{i}", pictured.get(i, set())) for i, card in shown)
 
 

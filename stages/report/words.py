@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
+from pipeline.plural import counted
+
 
 def plain(text: str) -> str:
     """Text as HTML. What could not be seen, or would turn the text around, is shown as an escape."""
@@ -34,7 +36,7 @@ def duration(seconds: float) -> str:
 
 def count(number: int, word: str) -> str:
     """`1 file`, `12,000 frames`."""
-    return f"{number:,} {word}" + ("" if number == 1 else "s")
+    return counted(number, word, ",")
 
 
 def percent(part: int, whole: int) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from pipeline.errors import ConfigError, OddwatchError
+from pipeline.plural import counted
 from stages.manifest import Entry
 
 Pool = Callable[[np.ndarray], np.ndarray]
@@ -84,8 +85,8 @@ def check_groups(labels: Sequence[int], groups: Sequence[str], folds: int) -> No
     spread = min(len({group for group, of in zip(groups, labels, strict=True) if of == label}) for label in (0, 1))
     if spread < folds:
         raise OddwatchError(
-            f"cannot hold out 1 in {folds}: only {spread} groups have videos of the rarer class; give more groups, "
-            "or train without validation (--validation 0)"
+            f"cannot hold out 1 in {folds}: only {counted(spread, 'group')} with videos of the rarer class; give more "
+            "groups, or train without validation (--validation 0)"
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.errors import OddwatchError, UsageError
 from pipeline.messages import End, Snippet
+from pipeline.plural import counted
 from stages.decode import DecodeSettings, read_messages
 from stages.manifest import Entry
 from stages.sources import Source
@@ -43,8 +44,8 @@ def normal_entries(entries: Sequence[Entry]) -> list[Entry]:
     normal = [entry for entry in entries if entry.label != 1 and not entry.anomalies]
     if not normal:
         raise UsageError(
-            f"all {len(entries)} videos hold anomalies (label 1); future_frame learns from normal footage only: "
-            "list videos with label 0"
+            f"no normal video among {len(entries)}: all hold anomalies (label 1), and future_frame learns from normal "
+            "footage only; list videos with label 0"
         )
     return normal
 
@@ -95,7 +96,8 @@ def hold_out(clips: Sequence[Clip], least: int) -> tuple[list[Clip], list[Clip]]
     trained, held = ([clip for clip in part if len(clip) >= least] for part in (trained, held))
     if not trained or not held:
         raise OddwatchError(
-            f"too little normal footage to learn from: {sum(map(len, clips))} frames in {len(clips)} clips, need "
+            f"too little normal footage to learn from: {counted(sum(map(len, clips)), 'frame')} in "
+            f"{counted(len(clips), 'clip')}, need "
             f"clips of {2 * least} frames and more; give more or longer files"
         )
     return trained, held
