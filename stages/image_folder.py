@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import SourceError
+from pipeline.plural import counted
 from stages.decode_settings import DecodeSettings, Heartbeat, no_heartbeat
 from stages.scaler import Scaler
 from stages.snippets import Picture
@@ -45,9 +46,13 @@ class ImageFolder:
             scaler = scaler or Scaler(frame, self._settings.height)
             yield Picture(time_s=time_s, pixels=partial(scaler.pixels, frame))
         if scaler is None:
-            raise SourceError(f"{self._source.redacted}: none of {len(paths)} pictures can be read; check the folder")
+            raise SourceError(
+                f"{self._source.redacted}: none of {counted(len(paths), 'picture')} can be read; check the folder"
+            )
         if unread:
-            self.status = f"damaged: {len(unread)} of {len(paths)} pictures cannot be read, first {unread[0]}"
+            self.status = (
+                f"damaged: {len(unread)} of {counted(len(paths), 'picture')} cannot be read, first {unread[0]}"
+            )
 
 
 def _nothing() -> np.ndarray:

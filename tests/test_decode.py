@@ -201,7 +201,7 @@ def test_the_end_of_a_damaged_file_is_not_lost_in_the_decoder(tmp_path: Path) ->
     one, four = (read(path, DecodeSettings(height=48, threads=n)) for n in (1, 4))
 
     assert frames_of(one) == frames_of(four) == 39
-    assert status_of(one).startswith("damaged: 1 packets")
+    assert status_of(one).startswith("damaged: 1 packet cannot")
 
 
 def text(path: Path) -> Path:
@@ -316,7 +316,7 @@ def test_a_picture_that_cannot_be_read_is_a_gap(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_readable_picture_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="none of 1 pictures"):
+    with pytest.raises(SourceError, match="none of 1 picture can"):
         read(cut(write_pictures(tmp_path / "clip", 1) / "1.png", 0.3).parent)
 
 

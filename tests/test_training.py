@@ -446,7 +446,7 @@ NORMAL = {"video": "v0.npy", "label": 0}
         pytest.param([NORMAL, {"video": "v1.mp4", "label": 1}], 2, "mixes footage", id="mixture"),
         pytest.param([NORMAL, {"video": "no.npy", "label": 1}], 1, "no.npy: cannot be read", id="absent"),
         pytest.param([NORMAL, {"video": "wide.npy", "label": 1}], 2, "wide.npy: features of shape", id="other size"),
-        pytest.param([NORMAL, {"video": "v1.npy", "label": 1}], 1, "only 1 groups", id="two videos"),
+        pytest.param([NORMAL, {"video": "v1.npy", "label": 1}], 1, "only 1 group ", id="two videos"),
     ],
 )
 def test_a_manifest_that_cannot_be_trained_on_is_told_in_one_line(
@@ -481,7 +481,7 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(tmp_path
     (tmp_path / "file").touch()
     command = ("train", "mil", "--manifest", manifest, "--out", tmp_path / "file" / "m.safetensors", *SHORT)
     assert oddwatch(monkeypatch, *command) == 1
-    assert "cannot be written" in capsys.readouterr().err
+    assert "file: is a file, not a folder" in capsys.readouterr().err
 
 
 def test_a_wrong_form_of_rtfm_is_told_before_anything_is_read(tmp_path, monkeypatch, capsys, manifest):
