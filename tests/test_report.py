@@ -214,6 +214,18 @@ def test_ground_truth_warm_up_and_levels_are_drawn(tmp_path: Path) -> None:
     assert "clear 0.6" in page
 
 
+def test_an_alert_hides_the_area_under_the_score_and_nothing_else_of_the_chart(tmp_path: Path) -> None:
+    page = page_of(tmp_path, made(alerts=[alert()], truth=[(10, 19)], gaps=[(1.0, 2.0, "corrupt")], warmup_until_s=1.0))
+    drawn = re.findall(r'class="(area|alert|warm|truth|gap|line|level raise)"', page.split('class="chart"')[1])
+    assert drawn == ["area", "alert", "warm", "truth", "gap", "line", "level raise"]
+
+
+def test_the_small_lines_of_the_overview_have_a_scale_and_a_length(tmp_path: Path) -> None:
+    page = page_of(tmp_path, made(frames=801), made("b"))
+    assert re.findall(r'aria-label="Score from 0 to 1 over ([\d:]+)"', page) == ["1:20", "0:04"]
+    assert "<i>1</i><i>0</i><i>0:00</i><i>1:20</i>" in page
+
+
 def test_one_frame_constant_times_and_nothing_scored_are_drawn(tmp_path: Path) -> None:
     nothing = np.full(3, NAN, np.float32)
     Tags(page_of(tmp_path, made(frames=1), made("b", 3, times_s=np.zeros(3), score=nothing, models={"m": nothing})))

@@ -33,13 +33,15 @@ def timeline(
     start_s, end_s = float(video.times_s[0]), float(np.max(video.times_s))
     times_s, highest, size = envelope(video.times_s, video.score, POINTS)
     x, y = across(times_s, start_s, end_s), upward(highest, 0, 1)
+    shape = f'<svg viewBox="0 0 {GRID} {GRID}" preserveAspectRatio="none" aria-hidden="true">'
     layers = [
+        # Under the alerts, whose tint must stay their own: mixed with the area's it would be the grey of no data.
+        f'{shape}<path class="area" d="{area(x, y)}"/></svg>',
+        *_bands("alert", [(a, b, "alert") for a, b in spans], video),
         *_bands("warm", [(start_s, video.warmup_until_s, "warm-up")] if video.warmup_until_s > start_s else [], video),
         *_bands("truth", [(*_seconds(a, b, video.times_s), "anomalous") for a, b in video.truth or ()], video),
         *_bands("gap", [(a, b, f"not scored: {cause}") for a, b, cause in video.gaps], video),
-        *_bands("alert", [(a, b, "alert") for a, b in spans], video),
-        f'<svg viewBox="0 0 {GRID} {GRID}" preserveAspectRatio="none" aria-hidden="true">'
-        f'<path class="area" d="{area(x, y)}"/><path class="line" d="{line(x, y)}"/></svg>',
+        f'{shape}<path class="line" d="{line(x, y)}"/></svg>',
         _level("raise", raise_at),
         _level("clear", clear_at) if clear_at < raise_at else "",
         *_marks([(a - start_s) / max(end_s - start_s, 1e-9) * 100 for a, _ in spans], order),
@@ -75,12 +77,15 @@ def model_lines(video: ReportVideo) -> str:
 
 
 def spark(video: ReportVideo) -> str:
-    """The score in the size of a word."""
+    """The score in the size of a word, with its scale and how long it lasts."""
     times_s, highest, _ = envelope(video.times_s, video.score, SPARK_POINTS)
-    x, y = across(times_s, float(video.times_s[0]), float(np.max(video.times_s))) // 10, upward(highest, 0, 1) // 10
+    start_s, end_s = float(video.times_s[0]), float(np.max(video.times_s))
+    x, y = across(times_s, start_s, end_s) // 10, upward(highest, 0, 1) // 10
+    length = clock(end_s - start_s)
     return (
-        '<svg class="spark" viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">'
-        f'<path class="line" d="{line(x, y)}"/></svg>'
+        f'<div class="spark" role="img" aria-label="Score from 0 to 1 over {length}"><i>1</i><i>0</i><i>0:00</i>'
+        f'<i>{length}</i><svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">'
+        f'<path class="line" d="{line(x, y)}"/></svg></div>'
     )
 
 
