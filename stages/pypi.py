@@ -32,6 +32,8 @@ def _public_index() -> str:
 
 PUBLIC_INDEX = _public_index()
 ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
+CONNECT_S = 15
+"""How long a server may take to answer at all."""
 RESUMES = 5
 """How often one call picks up a broken download again, as long as each try brings something."""
 
@@ -90,7 +92,7 @@ def fetch(file: PinnedFile, folder: Path, index: PackageIndex, progress: Progres
     part = folder / f"{file.filename}.part"
     reasons = []
     verify = ssl.create_default_context(cafile=index.ca_file) if index.ca_file else True
-    with httpx.Client(verify=verify, follow_redirects=True, timeout=httpx.Timeout(60, connect=15)) as client:
+    with httpx.Client(verify=verify, follow_redirects=True, timeout=httpx.Timeout(60, connect=CONNECT_S)) as client:
         for url in index.urls:
             # Addresses can hold a password, so messages give the host only.
             host = httpx.URL(url).host

