@@ -118,6 +118,7 @@ def test_mean_and_deviation_are_of_the_sample_and_need_every_seed() -> None:
         ranking = {"roc_auc": roc_auc, "average_precision": 0.5}
         return ranking | {
             "macro": ranking, "abnormal_only": ranking, "false_alarms_per_hour": 1.0,
+            "false_alarms": {"normal_frames_under_alert": 0.25},
             "events": {"alerted": 2, "median_delay_s": delay},
         }  # fmt: skip
 

@@ -20,4 +20,5 @@ def test_a_delay_is_of_the_events_that_reach_the_threshold_and_a_macro_mean_of_v
     alerts = {"a": [{"id": "x", "start_frame": 6, "end_frame": 7}]}
     said = "\n".join(metric_lines(evaluate([both, normal], {"a": table, "b": table}, alerts, 0.5)))
     assert "1 of 2 events alerted on; threshold reached in 2, after 0.50 s (median); 0 false alarms" in said
+    assert said.splitlines()[2].endswith("0.0% of normal frames lie under an alert")
     assert "macro ROC-AUC 0.8000 over 1 video," in said

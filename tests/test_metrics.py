@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.cli.figures import metric_lines
 from pipeline.errors import ConfigError, OddwatchError, UsageError
 from stages.evaluation.evaluate import evaluate, write_metrics
 from stages.evaluation.metrics import detect, minmax, rank, roc_points, runs_of, scored_seconds
@@ -249,6 +250,20 @@ def test_false_alarms_are_alerts_that_touch_no_anomaly() -> None:
     assert (found.false_alarms["raised"], found.false_alarms["false"]) == (2, 1)
     assert found.false_alarms_per_hour == pytest.approx(1000)
     assert found.per_video["a"]["events"][0]["alerted"]
+
+
+def test_an_alert_held_over_a_whole_video_is_seen_in_the_share_of_normal_frames_under_it() -> None:
+    held, none = [{"id": "1", "start_frame": 0, "end_frame": 9}], list[dict]()
+    scores = {"a": table(NAN, NAN, *[0.9] * 8), "b": table(*[0.1] * 6)}
+    found = evaluate([entry("a", (4, 6)), entry("b")], scores, {"a": held, "b": none}, 0.5)
+    assert (found.false_alarms["false"], found.events["alerted"]) == (0, 1)
+    assert found.false_alarms["normal_frames_under_alert"] == pytest.approx(5 / 11)  # what was not scored is left out
+    assert [found.per_video[v]["normal_frames_under_alert"] for v in "ab"] == [1, 0]
+    assert "45.5% of normal frames lie under an alert" in "\n".join(metric_lines(found))
+    odd = evaluate([entry("a", (0, 9))], scores, {"a": held}, 0.5)
+    assert odd.false_alarms["normal_frames_under_alert"] is None
+    assert "normal frames" not in "\n".join(metric_lines(odd))
+    assert evaluate([entry("b")], scores).false_alarms["normal_frames_under_alert"] is None
 
 
 def test_stretched_models_are_ranked_within_each_video_and_thresholds_are_left_alone() -> None:

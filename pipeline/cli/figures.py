@@ -39,11 +39,13 @@ def _lines(name: str, figures: Mapping, mode: str = "") -> list[str]:
 
 def _events_line(events: Mapping, false_alarms: Mapping) -> str:
     rate, delay = false_alarms["per_hour"], events.get("median_delay_s")
+    under = false_alarms["normal_frames_under_alert"]
     return (
         f"  {events.get('alerted')} of {counted(events['total'], 'event')} alerted on"
         + ("" if delay is None else f"; threshold reached in {events['found']}, after {delay:.2f} s (median)")
         + f"; {counted(false_alarms['false'], 'false alarm')}"
         + ("" if rate is None else f" ({rate:.1f} per hour)")
+        + ("" if under is None else f"; {under:.1%} of normal frames lie under an alert")
     )
 
 

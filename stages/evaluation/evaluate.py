@@ -28,6 +28,7 @@ from stages.evaluation.metrics import (
     kept_every,
     mean_of,
     minmax,
+    normal_under,
     rank,
     roc_points,
     runs_of,
@@ -246,6 +247,7 @@ def _false_alarms(judged: Sequence[_Judged], threshold: float | None, unit: str)
     hours = sum(scored_seconds(v.table.times_s, v.table.score) for v in judged) / 3600
     known = unit == "alert" or threshold is not None
     false = sum(false_spans(v.spans, v.truth) for v in judged)
+    under, among = np.sum([normal_under(v.spans, v.truth, v.table.score) for v in judged], axis=0).tolist()
     score = np.concatenate([v.table.score for v in judged])
     normal = ~np.concatenate([v.truth for v in judged]) & ~np.isnan(score)
     rate = None if threshold is None or not normal.any() else float((score[normal] >= threshold).mean())
@@ -254,6 +256,8 @@ def _false_alarms(judged: Sequence[_Judged], threshold: float | None, unit: str)
         "raised": sum(len(v.spans) for v in judged) if known else None,
         "false": false if known else None,
         "per_hour": false / hours if known and hours > 0 else None,
+        # An alert that begins in an event and is never cleared is not false, however long it lasts: this tells.
+        "normal_frames_under_alert": under / among if known and among else None,
         "normal_frames_at_or_above_threshold": rate,
     }
 
@@ -278,11 +282,13 @@ def _video(
             )
             event |= asdict(found)
         events.append(event)
+    under, among = normal_under(judged.spans, judged.truth, judged.table.score)
     models = {name: rank(judged.truth, judged.ranked[name]).roc_auc for name in judged.table.models}
     return asdict(ranking) | {
         "frames_decoded": len(judged.truth),
         "frames_not_scored": int(np.isnan(judged.table.score).sum()),
         "false_alarms": false_spans(judged.spans, judged.truth),
+        "normal_frames_under_alert": under / among if among else None,
         "models": models,
         "events": events,
     }

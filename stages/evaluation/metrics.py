@@ -125,6 +125,12 @@ def false_spans(spans: Sequence[Interval], truth: np.ndarray) -> int:
     return sum(not truth[first : last + 1].any() for first, last in spans)
 
 
+def normal_under(spans: Sequence[Interval], truth: np.ndarray, score: np.ndarray) -> tuple[int, int]:
+    """How many scored normal frames lie in the spans, and how many there are."""
+    normal = ~truth & ~np.isnan(score)
+    return int((normal & truth_mask(spans, len(truth))).sum()), int(normal.sum())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detection:
     """What became of one anomalous interval."""

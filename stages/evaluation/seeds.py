@@ -20,6 +20,7 @@ FIGURES = {
     "macro_roc_auc": "macro ROC-AUC",
     "abnormal_only_roc_auc": "abnormal videos only",
     "false_alarms_per_hour": "false alarms per hour",
+    "normal_frames_under_alert": "share of normal frames under an alert",
     "events_alerted": "events alerted on",
     "median_delay_s": "median delay in seconds",
 }
@@ -61,6 +62,7 @@ def seed_figures(names: Sequence[str], models: Mapping[str, Mapping[str, Any]]) 
         "macro_roc_auc": [models[n]["macro"]["roc_auc"] for n in names],
         "abnormal_only_roc_auc": [models[n]["abnormal_only"]["roc_auc"] for n in names],
         "false_alarms_per_hour": [models[n]["false_alarms_per_hour"] for n in names],
+        "normal_frames_under_alert": [models[n]["false_alarms"]["normal_frames_under_alert"] for n in names],
         "events_alerted": [models[n]["events"]["alerted"] for n in names],
         "median_delay_s": [models[n]["events"]["median_delay_s"] for n in names],
     }

@@ -79,6 +79,10 @@ def _figures(metrics: Metrics) -> str:
         footage = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
         note = f"{count(metrics.false_alarms['false'], 'false ' + metrics.false_alarms['counted_as'])} in {footage}"
         figures.append(("False alarms per hour", f"{metrics.false_alarms_per_hour:.2f}", note))
+    under = metrics.false_alarms["normal_frames_under_alert"]
+    if under is not None:
+        unit = metrics.false_alarms["counted_as"]
+        figures.append((f"Normal frames under {unit}", f"{100 * under:.1f} %", f"also of {unit}s that meet an event"))
     if metrics.threshold is not None:
         note = f"threshold {metrics.threshold:g}"
         if events["not_scored"]:
