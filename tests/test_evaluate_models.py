@@ -12,7 +12,7 @@ from dense_makers import checkpoint_of, seed_weights
 from e2e import Ended, film, fitted, oddwatch, rows
 from means_extractor import Means, values
 
-from pipeline.cli.judging import judge_scored
+from pipeline.cli.judging import judge_scored, unjudged_line
 from pipeline.cli.offline import score_as_published, score_feature_files
 from pipeline.cli.session import named_models
 from pipeline.config import Config, ModelConfig, WorkersConfig
@@ -26,7 +26,7 @@ from stages.evaluation.seeds import check_seeds, seed_figures
 from stages.evaluation.tables import Timeline, alone, fused_table
 from stages.extract import clip_features, ten_crop_features
 from stages.features import EXTRACTORS, HEIGHTS
-from stages.manifest import Entry
+from stages.manifest import Entry, read_manifest
 from stages.preprocessing import Preprocessing
 from stages.sources import expand
 from stages.temporal.conv_transformer import ConvTransformer, ConvTransformerConfig
@@ -232,6 +232,19 @@ def test_a_bad_feature_file_is_named_and_the_rest_are_judged(folder: Path, tmp_p
     assert done.code == 1
     assert "gone.npy: cannot be read" in done.out
     assert json.loads((tmp_path / "metrics.json").read_text())["coverage"]["videos"] == 3
+
+
+def test_what_will_not_be_judged_is_said_before_the_work(folder: Path, tmp_path: Path) -> None:
+    unknown = [f'{{"video": "gone{n}.npy", "label": 1}}\n' for n in range(7)]
+    (folder / "some.jsonl").write_text((folder / "m.jsonl").read_text() + "".join(unknown))
+    (folder / "none.jsonl").write_text("".join(unknown))
+    line = unjudged_line(Path("m"), read_manifest(folder / "some.jsonl"))
+    assert line.startswith("7 of 10 videos will be scored, but not judged")
+    assert line.endswith("gone0.npy, gone1.npy, gone2.npy, gone3.npy, gone4.npy, ...")
+    assert unjudged_line(Path("m"), read_manifest(folder / "m.jsonl")) == ""
+    done = oddwatch("evaluate", "--manifest", folder / "none.jsonl", "--out", tmp_path)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "none.jsonl: no video can be judged" in done.err
 
 
 # --- footage

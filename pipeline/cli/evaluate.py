@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.figures import metric_lines
-from pipeline.cli.judging import Scored, judge_scored
+from pipeline.cli.judging import Scored, judge_scored, unjudged_line
 from pipeline.cli.score import Scoring, score_files
 from pipeline.cli.session import checkpoints_of, named_models
 from pipeline.config import Config, load_config
@@ -70,6 +70,8 @@ def evaluate(
     if over_seeds:
         _check_seeds(settings)
     check_writable(out)
+    if line := unjudged_line(manifest, entries):
+        typer.echo(line, err=True)
     if are_feature_files(entries):
         if ten_crop:
             raise UsageError("--ten-crop: feature files hold the crops they were made with; leave it out")

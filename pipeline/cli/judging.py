@@ -12,6 +12,8 @@ import numpy as np
 from pipeline.cli.score import Scoring
 from pipeline.cli.session import checkpoints_of
 from pipeline.config import Config, DecodeConfig
+from pipeline.errors import UsageError
+from pipeline.plural import counted
 
 if TYPE_CHECKING:
     from stages.checkpoint import Checkpoint
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 LOOKAHEAD_SNIPPETS = 5
 """Later snippets that an RTFM in its streaming `lookahead` form waits for (stages/temporal/rtfm.py, LOOKAHEAD)."""
+NAMED = 5
+"""Videos that are named before the work; all are afterwards."""
 PUBLISHED_SCORES = ({"by": "picture", "patch_px": 0}, {"patch_px": 0})
 """How future-frame papers judge a frame, as newer and older checkpoints say it."""
 
@@ -58,6 +62,22 @@ class Scored:
 
     def warmup_lines(self) -> list[str]:
         return self.scoring.warmup_lines() if self.scoring else []
+
+
+def unjudged_line(manifest: Path, entries: Sequence[Entry]) -> str:
+    """Says before hours of work which videos nobody can judge; empty if all can be. Raises UsageError if none can."""
+    unknown = [entry.video for entry in entries if entry.truth is None]
+    if len(unknown) == len(entries):
+        raise UsageError(
+            f"{manifest}: no video can be judged, for none has anomalies or label 0; add them, or use 'oddwatch score'"
+        )
+    if not unknown:
+        return ""
+    some = ", ".join(unknown[:NAMED]) + (", ..." if len(unknown) > NAMED else "")
+    return (
+        f"{len(unknown)} of {counted(len(entries), 'video')} will be scored, but not judged, "
+        f"for the manifest gives neither anomalies nor label 0: {some}"
+    )
 
 
 def judge_scored(
