@@ -398,6 +398,15 @@ def test_train_writes_a_model_and_its_curves(tmp_path, monkeypatch, capsys, mani
     assert sorted(p.name for p in out.parent.iterdir()) == ["m.curves.png", "m.safetensors"]
 
 
+def test_a_figure_of_few_held_out_videos_is_called_noisy(tmp_path, monkeypatch, capsys, manifest):
+    command = ("train", "mil", "--manifest", manifest, "--out", tmp_path / "m.safetensors", *SHORT)
+    assert oddwatch(monkeypatch, *command) == 0
+    assert "noisy: of fewer than 10 held-out videos each decides much" in capsys.readouterr().out
+    monkeypatch.setattr("pipeline.cli.train.FEW", 2)
+    assert oddwatch(monkeypatch, *command) == 0
+    assert "noisy" not in capsys.readouterr().out
+
+
 def test_train_goes_on_after_a_kill(tmp_path, monkeypatch, capsys, manifest):
     whole, out = tmp_path / "whole.safetensors", tmp_path / "m.safetensors"
     command = ("train", "mil", "--manifest", manifest, *SHORT)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from stages.training.bags import Video
     from stages.training.weak import Recipe
 
+FEW = 10
+"""Held-out videos, below which their ranking says little."""
+
 app = typer.Typer(help="Train a temporal model on labelled footage.", no_args_is_help=True)
 app.command("future_frame")(future_frame)
 
@@ -164,6 +167,10 @@ def _train(
     else:
         looks = f"{counted(len(outcome.held_out), 'video')}, best of {counted(len(curve), 'look')}"
         typer.echo(f"held-out ROC-AUC {outcome.roc_auc:.3f} ({looks})")
+        if len(outcome.held_out) < FEW:
+            typer.echo(
+                f"noisy: of fewer than {FEW} held-out videos each decides much; give more, or go by 'oddwatch evaluate'"
+            )
     typer.echo(f"curves: {picture}")
     if not extractor.startswith("file@"):
         typer.echo(f"score with it: oddwatch score VIDEO --model {out} --out DIR")
