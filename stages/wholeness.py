@@ -48,13 +48,13 @@ def _boxes(f: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
         length, kind = int.from_bytes(head[:4], "big"), head[4:8]
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
-        if length < 8 or not re.fullmatch(rb"[a-zA-Z0-9 ]{4}", kind) or (at == 0 and kind not in _FIRST_BOXES):
+        if length < 8 or not re.fullmatch(rb"[a-zA-Z0-9 ]{4}", kind) or (at == 0 and kind not in FIRST_BOXES):
             return
         at += length
         yield kind, at
 
 
-_FIRST_BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free", b"skip")
+FIRST_BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
 
 def _riff_ends(f: BinaryIO, size: int) -> Iterator[int]:
