@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import mmap
 import os
@@ -225,6 +226,7 @@ class DecodeWorker:
         if decoder.pid == 0:
             code = 1
             try:
+                gc.freeze()  # looking for garbage among what is shared would copy it
                 die_with_parent(parent)
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.SIG_IGN)

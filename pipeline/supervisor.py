@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -85,6 +86,7 @@ class Supervisor:
         if child.pid == 0:
             code = 1
             try:
+                gc.freeze()  # looking for garbage among what is shared would copy it
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 die_with_parent(supervisor)
                 set_title(f"oddwatch worker {child.stage} ({child.name})")
