@@ -100,10 +100,14 @@ def scored_seconds(times_s: np.ndarray, score: np.ndarray) -> float:
     """Seconds of footage that was scored: a frame lasts until the next one, the last as long as the median."""
     if not len(times_s):
         return 0.0
-    # A jump in a file's clock is not footage: no frame counts for more than ten usual ones.
-    steps = np.maximum(np.diff(times_s), 0)
+    # In place, for it may be a day.
+    lasting = np.zeros(len(times_s))
+    steps = np.subtract(times_s[1:], times_s[:-1], out=lasting[:-1])
+    np.maximum(steps, 0, out=steps)
     usual = float(np.median(steps)) if len(steps) else 0.0
-    lasting = np.append(np.minimum(steps, 10 * usual), usual)
+    # A jump in a file's clock is not footage: no frame counts for more than ten usual ones.
+    np.minimum(steps, 10 * usual, out=steps)
+    lasting[-1] = usual
     return float(lasting[~np.isnan(score)].sum())
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -144,7 +145,8 @@ def _texts(values: np.ndarray | None, count: int) -> list[str]:
 def read_scores(path: Path) -> ScoresTable:
     """Read what `ScoresCsv` wrote. Raises ConfigError naming the file and what is wrong with it."""
     damaged = f"{path}: damaged (frames are missing or out of order); score the video again"
-    times_s, columns, rows = [np.empty(0)], [], 0
+    # Arrays that grow where they are: blocks put together at the end would be there twice.
+    times_s, columns, rows = array("d"), array("f"), 0
     try:
         with path.open(encoding="utf-8") as f:
             header = f.readline().rstrip("\n")
@@ -153,19 +155,19 @@ def read_scores(path: Path) -> ScoresTable:
                 raise ConfigError(
                     f"{path}: not a scores file: the header must begin {','.join(FIXED)}, got {header[:80]!r}"
                 )
-            columns.append(np.empty((0, len(names) - 2), np.float32))
             for cells in _blocks(f):
                 if cells.shape[1] != len(names) or not np.array_equal(cells[:, 0], rows + np.arange(len(cells))):
                     raise ConfigError(damaged)
-                times_s.append(cells[:, 1].copy())
-                columns.append(cells[:, 2:].astype(np.float32))
+                times_s.frombytes(cells[:, 1].tobytes())
+                columns.frombytes(cells[:, 2:].astype(np.float32).tobytes())
                 rows += len(cells)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot read the scores ({error}); score the video again") from error
     except ValueError as error:
         raise ConfigError(f"{path}: damaged ({error}); score the video again") from error
-    score, *raw = np.concatenate(columns).T
-    return ScoresTable(times_s=np.concatenate(times_s), score=score, models=dict(zip(names[3:], raw, strict=True)))
+    score, *raw = np.frombuffer(columns, np.float32).reshape(rows, len(names) - 2).T
+    models = dict(zip(names[3:], raw, strict=True))
+    return ScoresTable(times_s=np.frombuffer(times_s, np.float64), score=score, models=models)
 
 
 def _blocks(lines: Iterator[str]) -> Iterator[np.ndarray]:
