@@ -16,7 +16,7 @@ from pipeline.connection import hide_password as hide_password
 from pipeline.keys import Keys
 from pipeline.messages import Message
 from pipeline.settlement import Left, Look, Outcome, Settlement, settle_all, trim
-from pipeline.wire import call, call_all
+from pipeline.wire import Wire
 
 OUTAGE = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.RedisClusterException, OSError)
 """Redis is away: what was in flight may or may not have been done."""
@@ -55,6 +55,19 @@ def _entry(entry_id: bytes, flat: list[bytes]) -> Entry:
     return Entry(parse_id(entry_id), dict(zip(flat[::2], flat[1::2], strict=True)))
 
 
+def _by_group(wanted: Iterable[Reader]) -> dict[str, list[str]]:
+    """Group -> its streams."""
+    together: dict[str, list[str]] = {}
+    for stream, group in wanted:
+        together.setdefault(group, []).append(stream)
+    return together
+
+
+def _read_command(group: str, streams: Sequence[str], block_s: float = 0) -> tuple[Any, ...]:
+    wait = ("BLOCK", max(1, int(block_s * 1000))) if block_s > 0 else ()
+    return "XREADGROUP", "GROUP", group, group, "COUNT", 1, *wait, "STREAMS", *streams, *[">"] * len(streams)
+
+
 @dataclass(frozen=True, slots=True)
 class Bound:
     """How many entries a stream may hold, and what happens beyond."""
@@ -77,6 +90,7 @@ class Bus:
 
     def __init__(self, client: Any, keys: Keys) -> None:
         self.client = client
+        self.wire = Wire(client)
         self.keys = keys
         self.is_cluster = isinstance(client, redis.RedisCluster)
         self._seen: dict[str, str] = {}
@@ -103,23 +117,20 @@ class Bus:
         """
         if self.is_cluster:
             return self._read_on_nodes(list(wanted), block_s)
-        together: dict[str, list[Reader]] = {}
-        for reader in wanted:
-            together.setdefault(reader[1], []).append(reader)
-        requests = list(together.values())
-        if len(requests) == 1 and block_s >= BLOCK_GRAIN_S:
-            return self._read_group(requests[0], block_s)
+        together = _by_group(wanted)
+        if len(together) == 1 and block_s >= BLOCK_GRAIN_S:
+            return self._read_group(*next(iter(together.items())), block_s)
         deadline = time.monotonic() + block_s
         while True:
             found: dict[Reader, Entry] = {}
-            for readers in requests:
-                found |= self._read_group(readers, 0)
+            for group, of_group in together.items():
+                found |= self._read_group(group, of_group, 0)
             left_s = deadline - time.monotonic()
             if found or left_s <= 0:
                 return found
-            streams = {stream for readers in requests for stream, _ in readers}
+            streams = {stream for of_group in together.values() for stream in of_group}
             if left_s < BLOCK_GRAIN_S or any(s.endswith(":snippets") for s in streams):
-                time.sleep(min(left_s, LOOK_S * len(requests)))
+                time.sleep(min(left_s, LOOK_S * len(together)))
             else:
                 self._wait_for_news(streams, left_s)
 
@@ -129,12 +140,10 @@ class Bus:
         for name, entries in self.client.xread(behind, count=1, block=max(1, int(block_s * 1000))) or []:
             self._seen[name.decode()] = entries[-1][0].decode()
 
-    def _read_group(self, readers: list[Reader], block_s: float) -> dict[Reader, Entry]:
-        group = readers[0][1]
-        streams = [stream for stream, _ in readers]
-        wait = ("BLOCK", max(1, int(block_s * 1000))) if block_s > 0 else ()
-        new = [">"] * len(streams)
-        reply = call(self.client, "XREADGROUP", "GROUP", group, group, "COUNT", 1, *wait, "STREAMS", *streams, *new)
+    def _read_group(self, group: str, streams: Sequence[str], block_s: float) -> dict[Reader, Entry]:
+        return self._found(group, self.wire.call(*_read_command(group, streams, block_s)))
+
+    def _found(self, group: str, reply: Any) -> dict[Reader, Entry]:
         found = {(name.decode(), group): _entry(*got[0]) for name, got in reply or []}
         if len(self._seen) > SEEN_KEPT:
             self._seen.clear()  # of files long done
@@ -196,7 +205,7 @@ class Bus:
     def oldest_pending(self, readers: Sequence[Reader]) -> list[Id | None]:
         """For each (stream, group) the oldest entry delivered and never acknowledged; all in one round trip."""
         found: list[Id | None] = []
-        for reply in call_all(self.client, [("XPENDING", *reader) for reader in readers]) if readers else []:
+        for reply in self.wire.call_all([("XPENDING", *reader) for reader in readers]) if readers else []:
             if isinstance(reply, redis.ResponseError):
                 raise reply
             # redis-py's Cluster pipeline names the parts, Redis itself only orders them.
@@ -243,7 +252,26 @@ class Bus:
 
     def settle_all(self, settlements: Sequence[Settlement]) -> list[Outcome]:
         """Several of them, of different cameras, in as few round trips as can be; raises connection errors only."""
-        return settle_all(self.client, settlements)
+        return settle_all(self.client, self.wire, settlements)[0]
+
+    def settle_and_read(
+        self, settlements: Sequence[Settlement], wanted: Iterable[Reader]
+    ) -> tuple[list[Outcome], dict[Reader, Entry]]:
+        """The same, and in the same round trip what is new for each (stream, group) once they are carried out.
+
+        What is new is delivered even where a settlement fails. Nothing is read in a Cluster, or if a settlement is
+        too large to be sent with others: `read_new` will find it.
+        """
+        commands, groups = [], []
+        for group, streams in _by_group([] if self.is_cluster else wanted).items():
+            commands.append(_read_command(group, streams))
+            groups.append(group)
+        outcomes, replies = settle_all(self.client, self.wire, settlements, commands)
+        found: dict[Reader, Entry] = {}
+        for group, reply in zip(groups, replies, strict=False):
+            if not isinstance(reply, redis.ResponseError):  # it will come again where it is waited for
+                found |= self._found(group, reply)
+        return outcomes, found
 
     @staticmethod
     def settlement(
@@ -271,7 +299,7 @@ class Bus:
 
     def trim_acknowledged(self, stream: str) -> int:
         """Delete what every group of the stream has acknowledged; returns the entries left."""
-        return trim(self.client, stream).entries
+        return trim(self.wire, stream).entries
 
     def make_room(self, stream: str, drop_unread: bool) -> bool:
         """Give memory back: what everybody has acknowledged; if there is none and it is allowed, the older half.

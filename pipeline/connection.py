@@ -12,12 +12,15 @@ from urllib.parse import unquote
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import PythonRespSerializer
 from redis.retry import Retry
 
 from pipeline.errors import BusError
 
 BLOCK_MARGIN_S = 10.0
 """The socket timeout must exceed the longest block."""
+COPIED_BYTES = 6000
+"""Longer arguments are not copied; redis-py's own bound."""
 FORM_OF_REPLIES = re.compile(r"[?&](protocol|decode_responses|encoding(?:_errors)?)=")
 """What an address may not choose: redis-py would let it win."""
 SENTINEL = "redis+sentinel://"
@@ -41,7 +44,7 @@ def connect(url: str) -> Any:
     try:
         if url.startswith(SENTINEL):
             return _sentinel_master(url, options)
-        client = redis.Redis.from_url(url, **options)
+        client = _sends_from_where_it_lies(redis.Redis.from_url(url, **options))
         if _in_cluster(client):
             client.close()
             return redis.RedisCluster.from_url(url, **options)
@@ -78,7 +81,17 @@ def _sentinel_master(url: str, options: dict[str, Any]) -> Any:
     client = sentinel.master_for(  # type: ignore[no-untyped-call]
         name, **options, username=user, password=password, db=db
     )
-    client.ping()
+    _sends_from_where_it_lies(client).ping()
+    return client
+
+
+def _sends_from_where_it_lies(client: redis.Redis) -> redis.Redis:
+    """The client, whose connections do not copy megabytes of pixels together before they send them.
+
+    With hiredis, which reads replies several times faster, redis-py would also write with it, and that copies.
+    """
+    encode = client.get_encoder().encode
+    client.connection_pool.connection_kwargs["command_packer"] = PythonRespSerializer(COPIED_BYTES, encode)
     return client
 
 

@@ -129,7 +129,7 @@ class Feed:
         while not self.spec.live and self._free <= 0:
             self.beat()
             try:
-                self._after(trim(self.bus.client, self.stream), entries)
+                self._after(trim(self.bus.wire, self.stream), entries)
             except (redis.RedisError, *OUTAGE) as error:
                 if "no such key" in str(error):
                     return

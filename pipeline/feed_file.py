@@ -29,6 +29,7 @@ def feed_file(
     """
     from stages.decode import DecodeSettings, read_messages
     from stages.probe import frames_promised
+    from stages.snippets import fresh
     from stages.sources import Source
 
     feed = Feed(bus, spec, token, beat, frames)
@@ -47,7 +48,8 @@ def feed_file(
         source = Source(kind=spec.kind, uri=spec.source, redacted=spec.source, camera=spec.camera)
         feed.note(promised=str(frames_promised(spec.source)))
         try:
-            messages = read_messages(source, settings, spec.run_ms, time.time, beat, skip_until_seq=seq)
+            room = fresh if frames is None else frames.room
+            messages = read_messages(source, settings, spec.run_ms, time.time, beat, skip_until_seq=seq, room=room)
             with closing(messages):
                 for message in messages:
                     done = isinstance(message, End)

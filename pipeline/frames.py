@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import mmap
 import os
 import threading
@@ -50,6 +51,17 @@ class Slot:
     """The entry whose pixels it holds, for as long as that is in the stream."""
     used_s: float = 0.0
     """When it was written to last."""
+    is_promised: bool = False
+    """Pixels are being put into it, of no entry yet."""
+
+    def room(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Where pixels of this shape belong."""
+        return self.memory[HEAD_BYTES : HEAD_BYTES + math.prod(shape)].reshape(shape)
+
+
+def _is_same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays of one shape are the same memory."""
+    return one.ctypes.data == other.ctypes.data and one.strides == other.strides
 
 
 class Ring:
@@ -90,7 +102,7 @@ class Ring:
         Raises OSError when there is no memory for a new one; never a signal later.
         """
         for slot in self._slots:
-            if slot.holds is None:
+            if slot.holds is None and not slot.is_promised:
                 return slot
         if len(self._slots) < min(limit, self._capacity):
             return self._grow()
@@ -109,15 +121,25 @@ class Ring:
         self._generation += 2
         slot.generation[0] = self._generation - 1
         fence()
-        np.copyto(slot.memory[HEAD_BYTES : HEAD_BYTES + pixels.nbytes].reshape(pixels.shape), pixels)
+        room = slot.room(pixels.shape)
+        if not (slot.is_promised and _is_same(room, pixels)):
+            np.copyto(room, pixels)
         fence()
         slot.generation[0] = self._generation
-        slot.holds, slot.used_s = holds, now_s
+        slot.holds, slot.used_s, slot.is_promised = holds, now_s, False
         return self._generation
+
+    def promise(self, slot: Slot) -> None:
+        """Keep a slot for pixels that are on their way; nobody reads it any more."""
+        slot.is_promised = True
+        slot.generation[0] |= np.uint64(1)
+        fence()
 
     def shrink(self, now_s: float) -> None:
         """Give the last slot's memory back if it has not been needed for a while: a burst is over."""
-        if self._slots and self._slots[-1].holds is None and now_s - self._slots[-1].used_s > IDLE_S:
+        if not self._slots or self._slots[-1].is_promised:
+            return
+        if self._slots[-1].holds is None and now_s - self._slots[-1].used_s > IDLE_S:
             with suppress(OSError):  # a file system that cannot
                 self._map.madvise(mmap.MADV_REMOVE, self._slots[-1].offset, self.slot_bytes)
                 self._slots.pop()
@@ -146,9 +168,28 @@ class FrameWriter:
         self._allowed = allowed
         self._clock = clock
         self._ring: Ring | None = None
+        self._promised: Slot | None = None
+        self._limit = 0
         self._held: int | None = None
         self._full_until_s = float("-inf")
         self._warned = False
+
+    def room(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Memory for the pixels of the next snippet, uint8 of this shape: where `write` leaves them, if one is free.
+
+        For an archive, whose snippets are made and written one after the other: what was given last and not written
+        is given again.
+        """
+        ring, nbytes = self._ring, HEAD_BYTES + math.prod(shape)
+        if ring is None or ring.slot_bytes < nbytes or ring.is_gone or not self._allowed():
+            return np.empty(shape, np.uint8)
+        if self._promised is None:
+            with suppress(OSError):  # `write` will say it
+                self._promised = ring.slot(self._limit + 1, overwrite=False)
+        if self._promised is None:
+            return np.empty(shape, np.uint8)
+        ring.promise(self._promised)
+        return self._promised.room(shape)
 
     def write(self, snippet: Snippet, limit: int) -> str | None:
         """Where the pixels lie now; None: they must travel with the message.
@@ -157,8 +198,9 @@ class FrameWriter:
         """
         if not self._allowed() or not snippet.pixels.size:
             return None
+        self._limit = limit
         try:
-            slot = self._slot(snippet.pixels.nbytes, limit, snippet.live)
+            slot = self._slot(snippet, limit)
         except OSError as error:
             self._warn(error)
             self._full_until_s = self._clock() + AGAIN_S
@@ -166,6 +208,8 @@ class FrameWriter:
         if slot is None or self._ring is None:
             return None
         generation = self._ring.write(slot, snippet.pixels, (snippet.run_ms, snippet.seq), self._clock())
+        if slot is self._promised:
+            self._promised = None
         return f"{self._host} {self._folder.name}/{self._ring.path.name} {slot.offset} {generation}"
 
     def release(self, needed: Id | None, is_empty: bool = False) -> None:
@@ -174,10 +218,13 @@ class FrameWriter:
             self._ring.release(None if is_empty else needed)
             self._ring.shrink(self._clock())
 
-    def _slot(self, nbytes: int, limit: int, overwrite: bool) -> Slot | None:
-        if self._ring is not None and (self._ring.slot_bytes < HEAD_BYTES + nbytes or self._ring.is_gone):
+    def _slot(self, snippet: Snippet, limit: int) -> Slot | None:
+        nbytes = HEAD_BYTES + snippet.pixels.nbytes
+        if self._ring is not None and (self._ring.slot_bytes < nbytes or self._ring.is_gone):
             self._ring.close()
-            self._ring = None
+            self._ring = self._promised = None
+        if self._promised is not None and _is_same(self._promised.room(snippet.pixels.shape), snippet.pixels):
+            return self._promised
         is_full = self._clock() < self._full_until_s
         if self._ring is None:
             if is_full:
@@ -185,8 +232,8 @@ class FrameWriter:
             if self._held is None or not os.fstat(self._held).st_nlink:
                 self._held = use(self._folder)
             path = self._folder / f"{self._camera}.{uuid.uuid4().hex[:12]}.ring"
-            self._ring = Ring(path, HEAD_BYTES + nbytes, limit)
-        return self._ring.slot(0 if is_full else limit, overwrite and not is_full)
+            self._ring = Ring(path, nbytes, limit if snippet.live else limit + 1)
+        return self._ring.slot(0 if is_full else limit, snippet.live and not is_full)
 
     def _warn(self, error: OSError) -> None:
         if self._warned:

@@ -71,6 +71,8 @@ class Lane:
     state: State = field(default_factory=dict)
     last: Id = ZERO
     heads: dict[str, Head] = field(default_factory=dict)
+    ahead: dict[str, Entry] = field(default_factory=dict)
+    """Entries that are next after the heads, where they are known already."""
     late: set[str] = field(default_factory=set)
     """Inputs that are not waited for any more (live only)."""
     _unjoined: deque[tuple[Id, float]] = field(default_factory=lambda: deque(maxlen=256))
@@ -112,6 +114,7 @@ class Lane:
         # What another model remembered means nothing to this one.
         self.state = decode_state(saved) if saved.get(b"by", b"").decode() == self.made_by else {}
         self.heads.clear()
+        self.ahead.clear()  # they are pending
         self.recovering = set(self.inputs)
         self.blocked = False
 
@@ -145,6 +148,15 @@ class Lane:
         if self.blocked or now_s < self.retry_at_s:
             return []
         return [s for s in self.inputs if s not in self.heads and s not in self.recovering]
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether the next entries are read with the settlement of the heads.
+
+        Not a camera's: there they have not come yet. Not if one attempt is all that a message gets: one that was
+        read is an attempt, should the worker die of the one before it.
+        """
+        return not self.spec.live and self.spec.max_deliveries > 1
 
     def follows(self, entry: Entry) -> bool:
         """Whether an entry is the very next one after what was settled last."""

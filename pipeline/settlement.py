@@ -13,7 +13,7 @@ import redis
 from redis.commands.core import CoreCommands
 
 from pipeline.errors import LeaseLost
-from pipeline.wire import call, call_all
+from pipeline.wire import Command, Wire
 
 ALREADY_DONE = ("equal or smaller", "BUSYGROUP")
 """How Redis refuses an entry and a group that it has."""
@@ -21,7 +21,6 @@ SCRIPT_BYTES = 128 * 1024
 """Settlements larger than this go as a transaction."""
 SCRIPT_ARGUMENTS = 4000
 """So do those with a longer command: Lua's stack is short."""
-Command = tuple[Any, ...]
 
 _TRIM = """
 local function id(text)
@@ -131,21 +130,26 @@ class Settlement:
 Outcome = Left | LeaseLost | redis.ResponseError
 
 
-def settle_all(client: Any, settlements: Sequence[Settlement]) -> list[Outcome]:
-    """Carry out settlements that are independent of each other; small ones in one round trip.
+def settle_all(
+    client: Any, wire: Wire, settlements: Sequence[Settlement], then: Sequence[Command] = ()
+) -> tuple[list[Outcome], list[Any]]:
+    """Carry out settlements that are independent of each other; small ones, and `then`, in one round trip.
 
     The outcome of each is what its `look` asks for, or why nothing was done: LeaseLost, redis.ResponseError
-    (OutOfMemoryError). Raises connection errors: any of them may or may not have been done.
+    (OutOfMemoryError). After them the replies to `then`; none if the settlements are too large to go with them.
+    Raises connection errors: any of them may or may not have been done.
     """
     outcomes: dict[int, Outcome] = {}
     small = [n for n, settlement in enumerate(settlements) if settlement.is_small]
-    replies = call_all(client, [_script(settlements[n]) for n in small]) if small else []
-    for n, reply in zip(small, replies, strict=True):
+    if len(small) < len(settlements):
+        then = ()
+    replies = wire.call_all([*(_script(settlements[n]) for n in small), *then]) if small else []
+    for n, reply in zip(small, replies, strict=False):
         outcomes[n] = reply if isinstance(reply, redis.ResponseError) else _outcome(settlements[n], reply)
     for n, settlement in enumerate(settlements):
         if n not in outcomes:
             outcomes[n] = _answer(lambda s=settlement: _transaction(client, s))  # type: ignore[misc]
-    return [outcomes[n] for n in range(len(settlements))]
+    return [outcomes[n] for n in range(len(settlements))], replies[len(small) :]
 
 
 def _answer(ask: Callable[[], Any]) -> Any:
@@ -197,9 +201,9 @@ def _transaction(client: Any, settlement: Settlement) -> Left:
         return _left(replies[-1]) if look is not None else Left()
 
 
-def trim(client: Any, stream: str) -> Left:
+def trim(wire: Wire, stream: str) -> Left:
     """Delete what every group of the stream has acknowledged. Raises redis.ResponseError if there is no stream."""
-    return _left(call(client, "EVAL", TRIM, 1, stream))
+    return _left(wire.call("EVAL", TRIM, 1, stream))
 
 
 def _left(reply: Any) -> Left:

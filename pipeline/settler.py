@@ -47,7 +47,10 @@ class Settler:
         done = [
             (lane, due, result) for (lane, due), result in results if result is not None and self.is_intact(lane, due)
         ]
-        outcomes = self.bus.settle_all([self._settlement(*one) for one in done])
+        readers = {(stream, lane.stage): lane for lane, due, _ in done if lane.reads_ahead for stream in due}
+        outcomes, found = self.bus.settle_and_read([self._settlement(*one) for one in done], readers)
+        for reader, entry in found.items():
+            readers[reader].ahead[reader[0]] = entry
         self._say_lost(done, outcomes)
         return sum(self._after(*one, outcome) for one, outcome in zip(done, outcomes, strict=True))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import redis
 
@@ -207,8 +207,7 @@ class Worker:
         readers = {(s, lane.stage): lane for lane in self._lanes.values() for s in lane.wants(now_s)}
         block_s = self._patience_s(now_s)
         if readers:
-            self._gather(len(readers), now_s)
-            found = self._bus.read_new(readers, block_s)
+            found = self._read(readers, block_s, now_s)
             unexpected = [reader for reader, entry in found.items() if not readers[reader].follows(entry)]
             oldest = dict(zip(unexpected, self._bus.oldest_pending(unexpected), strict=True))
             for (stream, stage), entry in found.items():
@@ -229,6 +228,14 @@ class Worker:
         for items in self._batching.batches(self._lanes.values(), ready, now_s):
             settled += self._process(items)
         return settled
+
+    def _read(self, readers: Mapping[Reader, Lane], block_s: float, now_s: float) -> dict[Reader, Entry]:
+        """What is next on each stream: known already, or asked for; nothing known is held back to wait for more."""
+        found = {reader: lane.ahead.pop(reader[0]) for reader, lane in readers.items() if reader[0] in lane.ahead}
+        if rest := [reader for reader in readers if reader not in found]:
+            self._gather(len(rest), now_s)
+            found |= self._bus.read_new(rest, 0 if found else block_s)
+        return found
 
     def _gather(self, streams: int, now_s: float) -> None:
         """With many cameras, leave some time between reads: they find more at once, and cost by the camera."""

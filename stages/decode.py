@@ -8,7 +8,7 @@ from contextlib import closing
 from stages.decode_settings import DecodeSettings as DecodeSettings
 from stages.decode_settings import Heartbeat, no_heartbeat
 from stages.image_folder import ImageFolder
-from stages.snippets import Cut, Cutter, Run
+from stages.snippets import Cut, Cutter, Room, Run, fresh
 from stages.sources import Source
 from stages.video_file import VideoFile
 
@@ -21,6 +21,7 @@ def read_messages(
     heartbeat: Heartbeat = no_heartbeat,
     *,
     skip_until_seq: int = 0,
+    room: Room = fresh,
 ) -> Generator[Cut, None, None]:
     """Every snippet and gap of a file or a folder of pictures, then its End. Memory does not grow with its length.
 
@@ -28,12 +29,15 @@ def read_messages(
     Messages with seq < `skip_until_seq` are not yielded, and their pictures not converted, which saves about half.
     `heartbeat` is called for every packet or picture file that is read, whether or not a message comes of it.
     What can be decoded of a damaged file is; `End.status` says in one line what was wrong.
+    `room` gives the memory that pixels are put into; what it gives twice must not be used once the next is asked for.
     Closing the iterator closes the file. Raises SourceError if it cannot be opened or holds no picture.
     """
     if source.kind == "live":
         raise ValueError(f"{source.redacted} is live; read it with stages.live.read_live")
     run = Run(camera=source.camera, run_ms=run_ms)
-    cutter = Cutter(run, clock, snippet_frames=settings.snippet_frames, fps=settings.fps, skip_until_seq=skip_until_seq)
+    cutter = Cutter(
+        run, clock, snippet_frames=settings.snippet_frames, fps=settings.fps, skip_until_seq=skip_until_seq, room=room
+    )
     kind = ImageFolder if source.kind == "images" else VideoFile
     reader = kind(source, settings, heartbeat)
     with closing(reader.pictures()) as pictures:

@@ -14,6 +14,13 @@ from stages.timeline import slot
 THUMB_QUALITY = 80
 
 Cut = Snippet | Gap | End
+Room = Callable[[tuple[int, ...]], np.ndarray]
+"""Gives memory for the pixels of a snippet: uint8 of that shape."""
+
+
+def fresh(shape: tuple[int, ...]) -> np.ndarray:
+    """Memory of its own for each snippet."""
+    return np.empty(shape, np.uint8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,6 +50,7 @@ class Cutter:
     With `fps`, the frames nearest to a grid of that rate are kept, and a skipped frame lies in the span of the kept
     one before it; so a snippet closes when the frame after its last one is kept, and always begins with a kept frame.
     Messages with seq < `skip_until_seq` are counted, not made: their pictures are never converted.
+    `room` is asked for each snippet's memory when its first picture comes.
     """
 
     def __init__(
@@ -53,7 +61,9 @@ class Cutter:
         snippet_frames: int = 16,
         fps: float | None = None,
         skip_until_seq: int = 0,
+        room: Room = fresh,
     ) -> None:
+        self._room = room
         self._run = run
         self._clock = clock
         self._snippet_frames = snippet_frames
@@ -139,7 +149,7 @@ class Cutter:
 
     def _place(self, pixels: np.ndarray) -> None:
         if self._pixels is None:
-            self._pixels = np.empty((self._snippet_frames, *pixels.shape), np.uint8)
+            self._pixels = self._room((self._snippet_frames, *pixels.shape))
         self._pixels[len(self._picked)] = pixels
 
 

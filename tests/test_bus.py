@@ -253,6 +253,45 @@ def test_one_new_entry_of_each_stream_at_a_time(bus: Bus, lease: tuple[str, str]
     assert {name: entry.id for (name, _), entry in found.items()} == dict.fromkeys(names, (RUN, 0))
 
 
+def test_what_is_next_comes_with_a_settlement(bus: Bus, lease: tuple[str, str]) -> None:
+    streams = [bus.keys.stream(camera, "snippets") for camera in ("cam", "cam2")]
+    bus.client.set(other := bus.keys.lease("cam2", "decode"), "me")
+    readers = [(s, "features:motion") for s in streams]
+    for stream, held in zip(streams, (lease[0], other), strict=True):
+        bus.ensure_groups(stream, ["features:motion"])
+        for seq in range(3):
+            bus.settle((held, "me"), outputs=[(stream, snippet(seq), ROOMY)])
+    got = bus.read_new(readers, 0.0)
+    bus.client.set(other, "another")  # the second settlement is refused; its stream is read all the same
+    settlements = [
+        bus.settlement((held, "me"), acks=[(*reader, got[reader].id_text)])
+        for held, reader in zip((lease[0], other), readers, strict=True)
+    ]
+    outcomes, found = bus.settle_and_read(settlements, readers)
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Left", "LeaseLost"]
+    if bus.is_cluster:
+        assert not found
+        found = bus.read_new(readers, 0.0)
+    assert {reader: entry.id[1] for reader, entry in found.items()} == dict.fromkeys(readers, 1)
+    left = {
+        stream: [p["message_id"] for p in bus.client.xpending_range(stream, "features:motion", "-", "+", 9)]
+        for stream in streams
+    }
+    assert [len(ids) for ids in left.values()] == [1, 2]
+
+
+def test_a_large_settlement_brings_nothing_and_loses_nothing(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
+    reader = (stream, "features:motion")
+    bus.ensure_groups(stream, [reader[1]])
+    for seq in range(2):
+        bus.settle(lease, outputs=[(stream, snippet(seq), ROOMY)])
+    first = bus.read_new([reader], 0.0)[reader]
+    other = bus.keys.stream("cam", "features:motion")
+    settlement = bus.settlement(lease, outputs=[(other, large(0), ROOMY)], acks=[(*reader, first.id_text)])
+    assert bus.settle_and_read([settlement], [reader])[1] == {}
+    assert bus.read_new([reader], 0.0)[reader].id[1] == 1
+
+
 def test_two_groups_read_the_same_stream(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
     bus.ensure_groups(stream, ["second"])
     put(bus, stream, lease, 0)

@@ -84,6 +84,37 @@ def test_pixels_come_as_they_went(folder: Path, live: bool) -> None:
         assert reader.is_intact(fields)
 
 
+def test_pixels_that_are_made_in_the_memory_they_are_read_from_are_not_copied(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring, reader = writer(folder), FrameReader()
+    ring.release(None, is_empty=bool(ring.write(pattern(0), 2)))  # the first has no ring yet
+    monkeypatch.setattr("pipeline.frames.np.copyto", lambda *_: pytest.fail("copied"))
+    for seq in range(1, 6):
+        count = seq + 2  # the last snippet of a run is shorter than its room
+        pixels = ring.room((8, 8, 8, 3))[:count]
+        pixels[:] = seq
+        times_s = np.arange(count) / 25
+        one = replace(pattern(seq), pixels=pixels, picked=np.arange(count, dtype=np.int32), times_s=times_s)
+        got = reader.message(entry(one, ring.write(one, 2)))
+        assert isinstance(got, Snippet)
+        assert len(got.pixels) == count
+        assert np.all(got.pixels == seq)
+        ring.release((RUN, seq))  # what came before has been read
+
+
+def test_room_that_was_given_and_not_used_is_given_again_and_read_by_nobody(folder: Path) -> None:
+    ring, reader = writer(folder), FrameReader()
+    read = entry(pattern(0), ring.write(pattern(0), 1))
+    ring.release(None, is_empty=True)
+    first, again = ring.room((64, 8, 8, 3)), ring.room((8, 8, 8, 3))
+    assert not np.may_share_memory(first, again)  # that much does not fit into a slot
+    assert np.may_share_memory(again, ring.room((8, 8, 8, 3)))
+    assert isinstance(reader.message(read), Gap)  # what it held before has been acknowledged
+    other = entry(pattern(1), ring.write(pattern(1), 2))  # came from elsewhere
+    assert not np.may_share_memory(again, got.pixels if isinstance(got := reader.message(other), Snippet) else again)
+
+
 def test_an_overwritten_camera_slot_is_a_gap_of_the_same_frames(folder: Path) -> None:
     ring, reader = writer(folder), FrameReader()
     kept = [entry(pattern(n, True), ring.write(pattern(n, True), 2)) for n in range(3)]
@@ -138,6 +169,11 @@ def test_whatever_the_order_a_reader_gets_the_right_pixels_or_a_gap(folder: Path
         if not live:
             limit = len(stream) + 1
         one = pattern(seq, live, size)
+        if not live and rng.random() < 0.7:
+            room = ring.room(one.pixels.shape)
+            room[:] = one.pixels
+            if rng.random() < 0.8:  # else what was given is left
+                one = replace(one, pixels=room)
         stream.append((seq, entry(one, ring.write(one, limit))))
         while live and len(stream) > 5:
             stream.pop(0)
