@@ -74,6 +74,7 @@ class Cutter:
         self._times_s: list[float] = []
         self._picked: list[int] = []
         self._pixels: np.ndarray | None = None  # (snippet_frames, H, W, 3): each picture is copied once, to its place
+        self._thumb = b""
         self._fault = ""
         self._slot = -1
 
@@ -142,7 +143,10 @@ class Cutter:
         elif self._pixels is not None:
             pixels = self._pixels[: len(self._picked)]
             picked = np.array(self._picked, np.int32)
-            yield Snippet(**self._span(), picked=picked, thumb=jpeg(pixels[len(pixels) // 2]), pixels=pixels)
+            span = self._span()
+            is_full = len(pixels) == self._snippet_frames
+            thumb = self._thumb if is_full else jpeg(pixels[len(pixels) // 2])
+            yield Snippet(**span, picked=picked, thumb=thumb, pixels=pixels)
         self._seq += 1
         self._first_frame += len(self._times_s)
         self._times_s, self._picked, self._pixels, self._fault = [], [], None, ""
@@ -151,6 +155,9 @@ class Cutter:
         if self._pixels is None:
             self._pixels = self._room((self._snippet_frames, *pixels.shape))
         self._pixels[len(self._picked)] = pixels
+        if len(self._picked) == self._snippet_frames // 2:
+            # Not once the last picture has come: that one is waited for.
+            self._thumb = jpeg(pixels)
 
 
 def jpeg(pixels: np.ndarray) -> bytes:
