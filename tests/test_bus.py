@@ -38,7 +38,7 @@ def lease(bus: Bus) -> tuple[str, str]:
 
 def large(seq: int) -> Snippet:
     """One that is sent in a transaction, not in a script."""
-    return replace(snippet(seq), pixels=np.zeros((4, 128, 128, 3), np.uint8))
+    return replace(snippet(seq), pixels=np.zeros((4, 192, 192, 3), np.uint8))
 
 
 def put(bus: Bus, stream: str, lease: tuple[str, str], *seqs: int, bound: Bound = ROOMY) -> None:
