@@ -26,7 +26,7 @@ check: $(STAMP)  ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP)  ## benchmarks, side by side with what they are compared with (half an hour; BENCH_ARGS=--quick)
+bench: $(STAMP)  ## benchmarks, side by side with what they are compared with (twenty minutes; BENCH_ARGS=--quick)
 	$(BIN)/python scripts/bench.py $(BENCH_ARGS)
 
 clean:  ## remove what make made

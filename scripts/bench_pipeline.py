@@ -19,29 +19,26 @@ TARGET = 0.9
 
 
 def measure(work: Path, quick: bool) -> list[Row]:
-    """One file and eight at once on all cores, eight on one core, and what starting costs.
+    """One file, eight at once, and what starting costs.
 
     A `score` of one snippet is timed first, and taken off the others: what is left is what the frames cost. The plain
     loop runs with as many loops at a time as it has files, at most one per core, each with the threads that the stages
-    use too (decoder, motion); one core for both leaves nothing to threads and shows the bare cost.
+    use too (decoder, motion).
     """
-    checkpoint = bench_footage.checkpoint(work)
+    start, start_row = _start(work, quick)
     one = [bench_footage.camera(work, 320 if quick else 1200)]
-    eight = bench_footage.copies(bench_footage.camera(work, 80 if quick else 208), work / "eight", 8)
-    start, start_row = _start(work, checkpoint, quick)
-    rows = [start_row]
-    for name, files, on in (
-        ("one file", one, cores()),
-        ("eight files at once", eight, cores()),
-        ("eight files", eight, 1),
-    ):
-        rows.append(_compare(work, checkpoint, name, files, on, 1 if quick else 3, start))
-    return rows
+    both = (("one file", one), ("eight files at once", eight(work, quick)))
+    return [start_row, *(compare(work, name, files, cores(), quick, start) for name, files in both)]
 
 
-def _compare(
-    work: Path, checkpoint: Path, name: str, files: Sequence[Path], on: int, repeats: int, start: Scored
-) -> Row:
+def eight(work: Path, quick: bool) -> list[Path]:
+    """Eight files of the same street."""
+    return bench_footage.copies(bench_footage.camera(work, 80 if quick else 208), work / "eight", 8)
+
+
+def compare(work: Path, name: str, files: Sequence[Path], on: int, quick: bool, start: Scored) -> Row:
+    """Frames per second of `score`, its start taken off, against those of plain loops, both on `on` cores."""
+    checkpoint = bench_footage.checkpoint(work)
     runs: list[Scored] = []
     plain_cpu_s: list[float] = []
     before = os.sched_getaffinity(0)
@@ -58,7 +55,7 @@ def _compare(
 
     os.sched_setaffinity(0, set(sorted(before)[:on]))
     try:
-        ours, theirs = side_by_side(repeats, pipeline, plain)
+        ours, theirs = side_by_side(1 if quick else 3, pipeline, plain)
     finally:
         os.sched_setaffinity(0, before)
     cpu_s = [run.cpu_s - start.cpu_s for run in runs]
@@ -82,11 +79,16 @@ def _grown(run: Scored, start: Scored) -> str:
     return "CPU " + ", ".join(f"{role} {s:.1f} s" for role, s in shares if s > 0.02 * run.cpu_s)
 
 
-def _start(work: Path, checkpoint: Path, quick: bool) -> tuple[Scored, Row]:
-    """The middle one of several `score` of a single snippet, and the row about it."""
-    short, minute = bench_footage.camera(work, 16), bench_footage.camera(work, 1500)
-    runs = [score([short], work / "out", "--model", checkpoint) for _ in range(1 if quick else 5)]
-    middle = sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
+def starts(work: Path, times: int) -> list[Scored]:
+    """`score` of a single snippet, several times, the quickest first."""
+    short, checkpoint = bench_footage.camera(work, 16), bench_footage.checkpoint(work)
+    return sorted((score([short], work / "out", "--model", checkpoint) for _ in range(times)), key=lambda r: r.seconds)
+
+
+def _start(work: Path, quick: bool) -> tuple[Scored, Row]:
+    """The middle one of several, and the row about it."""
+    runs = starts(work, 1 if quick else 5)
+    middle = runs[len(runs) // 2]
     row = Row(
         figure="starting and ending `oddwatch score` (one snippet)", against="-", unit=" s",
         values=[run.seconds for run in runs],
@@ -94,7 +96,8 @@ def _start(work: Path, checkpoint: Path, quick: bool) -> tuple[Scored, Row]:
     )  # fmt: skip
     if quick:
         return middle, row
-    whole = score([minute], work / "out", "--model", checkpoint)
+    minute = bench_footage.camera(work, 1500)
+    whole = score([minute], work / "out", "--model", bench_footage.checkpoint(work))
     said = f"{100 * middle.seconds / whole.seconds:.0f} % of scoring a one-minute clip ({whole.seconds:.1f} s)"
     return middle, replace(row, limit=said)
 
