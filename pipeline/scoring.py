@@ -100,6 +100,8 @@ class ScoreRun:
         self._problem = ""
         self.results: dict[str, FileResult] = {}
         """By camera."""
+        self.kept: set[str] = set()
+        """Cameras whose results an earlier run left."""
 
     @property
     def done(self) -> bool:
@@ -141,6 +143,7 @@ class ScoreRun:
             record = read_record(self._out, plan.spec.camera, plan.spec.config_hash) if self._resume else None
             if record is not None:
                 self.results[plan.spec.camera] = record
+                self.kept.add(plan.spec.camera)
                 self._watcher.finished(plan, record, True)
             else:
                 self._start(plan)

@@ -93,6 +93,8 @@ def test_nothing_is_kept_with_no_resume_nor_under_other_settings(tmp_path: Path)
     assert oddwatch("score", clip, "--out", tmp_path / "out").code == 0
     again = oddwatch("score", clip, "--out", tmp_path / "out")
     assert "done before" in again.err
+    assert "(1 of 1 file done before)" in again.out
+    assert "last run only: 0 of 1 video<" in (tmp_path / "out/report.html").read_text()
     assert "done before" not in oddwatch("score", clip, "--out", tmp_path / "out", "--no-resume").err
     config.write_text("alerts: {raise_at: 0.97}\n")
     assert "done before" not in oddwatch("score", clip, "--out", tmp_path / "out", "--config", config).err

@@ -251,6 +251,16 @@ def test_mean_and_deviation_over_seeds_are_on_the_page(tmp_path: Path) -> None:
     assert "median delay in seconds - - 0.250, -" in text
 
 
+def test_the_run_time_is_of_the_videos_that_this_run_scored(tmp_path: Path) -> None:
+    now, before = made(frames=100), [made(f"b{n}", frames=1000, kept=True) for n in range(2)]
+    for videos, said in (
+        ([now], "2.0 times real time"),
+        ([now, *before], "last run only: 1 of 3 videos, 2.0 times real time"),
+        (before, "last run only: 0 of 2 videos"),
+    ):
+        assert f"<dt>Run time</dt><dd>5.0 s<small>{said}</small>" in page_of(tmp_path, *videos, run_s=5.0)
+
+
 # --- the parts
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline import __version__
-from pipeline.result import FileResult
 
 if TYPE_CHECKING:
     from pipeline.cli.score import Scoring
@@ -35,16 +34,17 @@ def write_score_report(
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
     write_report(
-        path, _videos(scoring.out, scoring.results, truth or {}), title=title, raise_at=alerts.raise_at,
+        path, _videos(scoring, truth or {}), title=title, raise_at=alerts.raise_at,
         clear_at=alerts.clear_at, settings=settings, metrics=metrics, run_s=scoring.took_s,
     )  # fmt: skip
 
 
-def _videos(out: Path, results: Sequence[FileResult], truth: Mapping) -> Iterator:
+def _videos(scoring: Scoring, truth: Mapping) -> Iterator:
     from stages.evaluation.scores_csv import read_scores
     from stages.report.video import ReportVideo
 
-    for result in results:
+    out = scoring.out
+    for result in scoring.results:
         table = read_scores(out / result.csv) if result.csv else None
         empty = np.empty(0, np.float32)
         yield ReportVideo(
@@ -62,6 +62,7 @@ def _videos(out: Path, results: Sequence[FileResult], truth: Mapping) -> Iterato
             status=result.status if result.csv else "failed",
             error="" if result.status == "complete" else result.status.removeprefix("error: "),
             seconds=result.took_s,
+            kept=result.camera in scoring.kept,
         )
 
 

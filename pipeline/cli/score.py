@@ -75,6 +75,9 @@ class Scoring:
     results: list[FileResult]
     missing: list[str]
     took_s: float
+    """Wall clock of this run, which scored all but `kept`."""
+    kept: frozenset[str] = frozenset()
+    """Cameras of the results that an earlier run left."""
 
     def report(self, title: str) -> None:
         """Write `report.html` beside the scores."""
@@ -95,9 +98,10 @@ class Scoring:
         frames = sum(r.decoded for r in self.results)
         gaps = frames - sum(r.scored for r in self.results)
         opened = sum(a["phase"] == "open" for r in self.results for a in r.alerts)
+        kept = f" ({len(self.kept)} of {counted(len(self.results), 'file')} done before)" if self.kept else ""
         lines = [
             f"{counted(frames, 'frame')} decoded = {frames - gaps} scored + {gaps} in gaps; "
-            f"{counted(opened, 'alert')}; {self.took_s:.1f} s",
+            f"{counted(opened, 'alert')}; {self.took_s:.1f} s{kept}",
             f"scores, alerts.jsonl, summary.json and report.html are in {self.out}",
         ]
         lines += self.warmup_lines()
@@ -162,7 +166,7 @@ def score_files(
             raise
     results = _write(run, plans, out, list(config.models))
     used = config.model_copy(update={"decode": plans[0].spec.decode})
-    return Scoring(used, out, results, missing, time.monotonic() - begun_s)
+    return Scoring(used, out, results, missing, time.monotonic() - begun_s, frozenset(run.kept))
 
 
 @contextmanager

@@ -31,6 +31,7 @@ class Card:
     scored: int
     gap_frames: Mapping[str, int]
     seconds: float
+    kept: bool
     length_s: float
     warmup_s: float
     peak: float | None
@@ -71,6 +72,7 @@ def reduce(video: ReportVideo, raise_at: float, clear_at: float) -> Card:
         scored=video.scored,
         gap_frames=dict(video.gap_frames),
         seconds=video.seconds,
+        kept=video.kept,
         length_s=scored_seconds(video.times_s, np.zeros_like(video.score)),
         warmup_s=max(video.warmup_until_s - start_s, 0.0) if seen else 0.0,
         peak=None if np.isnan(video.score).all() else float(np.nanmax(video.score)),

@@ -43,7 +43,7 @@ def write_report(
     """Write one page that needs no network. Videos are taken one by one, so they may be read as they are asked for.
 
     `settings` are shown as given (configuration hash, model hashes, version, date); `run_s` is the wall-clock time
-    of the whole run. Raises OddwatchError when the page cannot be written.
+    of the run that scored all videos but the `kept` ones. Raises OddwatchError when the page cannot be written.
     """
     cards = _cards(videos, raise_at, clear_at)
     template = (files("stages.report") / "template.html").read_text(encoding="utf-8")
@@ -111,10 +111,19 @@ def _tiles(cards: Sequence[Card], run_s: float | None) -> str:
         ("Scored", percent(scored, decoded), accounted if decoded else "no frame decoded"),
     ]
     if work_s:
-        tiles.append(("Run time", duration(work_s), f"{length_s / work_s:.1f} times real time"))
+        tiles.append(("Run time", duration(work_s), _speed(cards, work_s)))
     if warm:
         tiles.append(("Warm-up", duration(sum(warm)), f"no alerts in it; {count(len(warm), 'video')}"))
     return "".join(f"<div><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>" for name, value, note in tiles)
+
+
+def _speed(cards: Sequence[Card], work_s: float) -> str:
+    """How fast the videos of this run were scored; says so where an earlier run has scored some."""
+    done = [card for card in cards if not card.kept]
+    speed = f"{sum(card.length_s for card in done) / work_s:.1f} times real time"
+    if len(done) == len(cards):
+        return speed
+    return f"last run only: {len(done):,} of {count(len(cards), 'video')}" + (f", {speed}" if done else "")
 
 
 def _lost(cards: Sequence[Card]) -> int:

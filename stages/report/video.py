@@ -39,6 +39,8 @@ class ReportVideo:
     """One line about what went wrong."""
     seconds: float = 0.0
     """Wall-clock seconds of work."""
+    kept: bool = False
+    """Whether an earlier run scored it, and this one only shows it."""
 
     def __post_init__(self) -> None:
         if self.times_s.dtype != np.float64 or self.times_s.ndim != 1:
