@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -73,15 +73,24 @@ def read_record(out: Path, camera: str, config_hash: str) -> FileResult | None:
 
 def csv_owners(out: Path) -> dict[str, str]:
     """CSV name -> camera, of all files that were ever finished into this folder."""
-    owners = {}
-    for record in (out / RECORDS).glob("*.json"):
+    return {result.csv: result.camera for result in _records(out) if result.csv is not None}
+
+
+def scored_otherwise(out: Path, config_hash: str) -> dict[str, str]:
+    """CSV name -> camera, of the scores in this folder that other models or settings have made."""
+    return {
+        result.csv: result.camera
+        for result in _records(out)
+        if result.csv is not None and result.config_hash != config_hash and (out / result.csv).exists()
+    }
+
+
+def _records(out: Path) -> Iterator[FileResult]:
+    for record in sorted((out / RECORDS).glob("*.json")):
         try:
-            result = FileResult.model_validate_json(record.read_bytes())
+            yield FileResult.model_validate_json(record.read_bytes())
         except (OSError, ValidationError):
             continue
-        if result.csv is not None:
-            owners[result.csv] = result.camera
-    return owners
 
 
 def file_sha256(path: Path) -> str:

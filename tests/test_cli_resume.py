@@ -10,6 +10,7 @@ import pytest
 from e2e import (
     family,
     film,
+    fitted,
     kill,
     needs_redis_server,
     oddwatch,
@@ -98,6 +99,21 @@ def test_nothing_is_kept_with_no_resume_nor_under_other_settings(tmp_path: Path)
     assert "done before" not in oddwatch("score", clip, "--out", tmp_path / "out", "--no-resume").err
     config.write_text("alerts: {raise_at: 0.97}\n")
     assert "done before" not in oddwatch("score", clip, "--out", tmp_path / "out", "--config", config).err
+
+
+def test_scores_of_another_model_are_told_of_before_they_are_replaced_and_never_removed(tmp_path: Path) -> None:
+    first, second, out = film(tmp_path / "a.mp4", 20), film(tmp_path / "b.mp4", 20, seed=2), tmp_path / "out"
+    assert "other models" not in oddwatch("score", first, second, "--out", out).err
+    left = (out / "a.scores.csv").read_bytes()
+    done = oddwatch("score", second, "--model", fitted(), "--out", out)
+    assert done.code == 0, done.err
+    assert f"{out}: holds scores of other models or settings: 1 to be replaced, 1 to stay (a.scores.csv)" in done.err
+    assert "not of these models and settings, and not in summary.json: a.scores.csv" in done.out
+    assert (out / "a.scores.csv").read_bytes() == left
+    again = oddwatch("score", first, "--model", fitted(), "--out", out)
+    assert "1 to be replaced, 0 to stay;" in again.err
+    assert "not of these models" not in again.out
+    assert "other models" not in oddwatch("score", first, second, "--model", fitted(), "--out", out).err
 
 
 def test_a_file_is_scored_by_one_command_at_a_time(footage: Path, tmp_path: Path, temporary: Path) -> None:

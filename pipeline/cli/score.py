@@ -22,12 +22,14 @@ from pipeline.errors import BusError, UsageError
 from pipeline.frames_sweep import swept
 from pipeline.jobs import reap
 from pipeline.plural import counted
-from pipeline.result import RECORDS, FileResult, csv_owners, write_summary
+from pipeline.result import RECORDS, FileResult, csv_owners, scored_otherwise, write_summary
 from pipeline.scoring import Plan, ScoreRun
 from pipeline.spec import CameraSpec, make_spec, model_specs
 from pipeline.supervisor import LocalWorkers
 from stages.atomic import check_writable
 
+NAMED = 5
+"""Files of other settings that are named; the others are counted."""
 OUTAGE_S = 60.0
 """How long a `score` waits for a Redis that went away; what was finished stays finished."""
 
@@ -78,6 +80,8 @@ class Scoring:
     """Wall clock of this run, which scored all but `kept`."""
     kept: frozenset[str] = frozenset()
     """Cameras of the results that an earlier run left."""
+    foreign: tuple[str, ...] = ()
+    """Names of score files in `out` that other models or settings have made of other videos."""
 
     def report(self, title: str) -> None:
         """Write `report.html` beside the scores."""
@@ -105,6 +109,8 @@ class Scoring:
             f"scores, alerts.jsonl, summary.json and report.html are in {self.out}",
         ]
         lines += self.warmup_lines()
+        if self.foreign:
+            lines.append(f"not of these models and settings, and not in summary.json: {_some(self.foreign)}")
         failed = [r for r in self.results if r.failed]
         if failed or self.missing:
             bad = len(failed) + len(self.missing)
@@ -113,6 +119,11 @@ class Scoring:
             lines += [f"  {line}" for line in self.missing]
             lines += [f"  {named_problem(r)}" for r in failed]
         return lines
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few of so many names."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def named_problem(result: FileResult) -> str:
@@ -147,6 +158,7 @@ def score_files(
     if not plans:
         raise UsageError("nothing to score" if missing else "give at least one file or folder to score")
     check_writable(out, RECORDS)
+    foreign = _foreign(out, plans)
     if workers:
         _check_buildable(plans[0].spec)
     with (
@@ -166,7 +178,21 @@ def score_files(
             raise
     results = _write(run, plans, out, list(config.models))
     used = config.model_copy(update={"decode": plans[0].spec.decode})
-    return Scoring(used, out, results, missing, time.monotonic() - begun_s, frozenset(run.kept))
+    return Scoring(used, out, results, missing, time.monotonic() - begun_s, frozenset(run.kept), foreign)
+
+
+def _foreign(out: Path, plans: Sequence[Plan]) -> tuple[str, ...]:
+    """Score files of other models or settings that will stay. Says so now, while nothing is replaced yet."""
+    found = scored_otherwise(out, plans[0].spec.config_hash)
+    cameras = {plan.spec.camera for plan in plans}
+    stay = tuple(csv for csv, camera in found.items() if camera not in cameras)
+    if found:
+        named = f" ({_some(stay)})" if stay else ""
+        sys.stderr.write(
+            f"oddwatch: {out}: holds scores of other models or settings: {len(found) - len(stay)} to be replaced, "
+            f"{len(stay)} to stay{named}; to keep them apart, stop and give another --out\n"
+        )
+    return stay
 
 
 @contextmanager
