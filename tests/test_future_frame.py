@@ -26,7 +26,6 @@ from stages.temporal.future_frame import (
     gradient_loss,
     intensity_loss,
     psnr,
-    published_name,
 )
 from stages.temporal.future_frame_judge import PictureJudge
 from stages.temporal.future_frame_stream import make_predictor
@@ -37,6 +36,18 @@ CONFIG = UNetConfig(channels=1, widths=(4, 6, 8))
 @pytest.fixture(scope="module")
 def golden():
     return {key: value for key, value in np.load(DATA / "golden_ffp.npz").items() if not key.startswith("memae")}
+
+
+def published_name(key: str) -> str:
+    """The port's name of one of `UNet`'s parameters: `encode.1.0.weight` -> `down1.mpconv.1.conv.0.weight`."""
+    part, _, rest = key.partition(".")
+    if part == "out":
+        return f"outc.{rest}"
+    index, _, rest = rest.partition(".")
+    if part == "encode":
+        return f"inc.conv.conv.{rest}" if index == "0" else f"down{index}.mpconv.1.conv.{rest}"
+    level = f"up{int(index) + 1}"
+    return f"{level}.up.{rest}" if part == "grow" else f"{level}.conv.conv.{rest}"
 
 
 @pytest.fixture(scope="module")

@@ -83,18 +83,6 @@ def init_normal(layer: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
-def published_name(key: str) -> str:
-    """The port's name of one of `UNet`'s parameters: `encode.1.0.weight` -> `down1.mpconv.1.conv.0.weight`."""
-    part, _, rest = key.partition(".")
-    if part == "out":
-        return f"outc.{rest}"
-    index, _, rest = rest.partition(".")
-    if part == "encode":
-        return f"inc.conv.conv.{rest}" if index == "0" else f"down{index}.mpconv.1.conv.{rest}"
-    level = f"up{int(index) + 1}"
-    return f"{level}.up.{rest}" if part == "grow" else f"{level}.conv.conv.{rest}"
-
-
 class PatchDiscriminator(nn.Module):
     """Images (B, C, H, W) -> for each patch, how real it looks in [0, 1], (B, 1, h, w)."""
 
