@@ -12,6 +12,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from pipeline.errors import SourceError
+from stages.muted import muted
 from stages.redact import redact
 from stages.sources import Source
 from stages.wholeness import lacks_index
@@ -30,7 +31,8 @@ def open_file(source: Source, open_timeout_s: float, read_timeout_s: float) -> I
             empty = not f.read(1)
         if empty:
             raise SourceError(f"{source.redacted}: the file is empty; delete it or fetch it again")
-        return av.open(f"file:{os.path.abspath(source.uri)}", metadata_errors="replace")
+        silent = muted(Path(source.uri))
+        return av.open(silent or f"file:{os.path.abspath(source.uri)}", metadata_errors="replace")
     except IsADirectoryError as error:
         raise SourceError(f"{source.redacted}: is a folder; name it as one, or the videos in it") from error
     except FileNotFoundError as error:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from makers_video import cut, write_audio, write_video
 
-from stages.probe import frames_promised, mp4_frames
+from stages.mp4 import tracks
+from stages.probe import frames_promised
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.avi"])
@@ -17,23 +18,24 @@ def test_a_file_says_how_many_frames_it_has(tmp_path: Path, name: str, b_frames:
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
 @pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}])
 def test_an_mp4_is_not_opened_for_it(tmp_path: Path, name: str, options: dict[str, str]) -> None:
-    assert mp4_frames(write_video(tmp_path / name, 30, options=options)) == 30
+    (track,) = tracks(write_video(tmp_path / name, 30, options=options))
+    assert (track.kind, track.samples) == (b"vide", 30)
 
 
 def test_an_mp4_in_fragments_says_nothing_and_that_is_no_mistake(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 30, options={"movflags": "frag_keyframe+empty_moov"})
-    assert mp4_frames(path) == 0
+    assert tracks(path) == []
     assert frames_promised(str(path)) >= 0
 
 
 @pytest.mark.parametrize("name", ["a.ts", "a.mkv", "a.avi"])
 def test_other_files_are_no_mp4(tmp_path: Path, name: str) -> None:
-    assert mp4_frames(write_video(tmp_path / name, 5)) == 0
+    assert tracks(write_video(tmp_path / name, 5)) == []
 
 
 def test_sound_has_no_frames(tmp_path: Path) -> None:
     path = write_audio(tmp_path / "a.mov")
-    assert mp4_frames(path) == 0
+    assert [track.kind for track in tracks(path)] == [b"soun"]
     assert frames_promised(str(path)) == 0
 
 
