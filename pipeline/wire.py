@@ -6,6 +6,7 @@ reads each reply into Python's types.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import redis
 
 Command = tuple[Any, ...]
+FRESH_S = 10.0
+"""A connection that was idle for longer may have been closed by Redis, or on the way to it."""
 
 
 class Wire:
@@ -21,8 +24,8 @@ class Wire:
     def __init__(self, client: Any) -> None:
         self._client = client
         self._is_cluster = isinstance(client, redis.RedisCluster)
-        self._free: deque[Any] = deque()
-        """Connections of the client's pool that nobody is using."""
+        self._free: deque[tuple[Any, float]] = deque()
+        """Connections of the client's pool that nobody is using, and since when."""
 
     def call(self, *command: Any) -> Any:
         """Like `client.execute_command`, but the reply is as Redis wrote it. In a Cluster it must name its key.
@@ -44,10 +47,7 @@ class Wire:
                     pipe.execute_command(*command)
                 replies: list[Any] = pipe.execute(raise_on_error=False)
                 return replies
-        try:
-            connection = self._free.pop()
-        except IndexError:
-            connection = self._client.connection_pool.get_connection()
+        connection = self._connection()
         try:
             connection.send_packed_command([b"".join(map(pack, commands))])
             replies = [_reply(connection) for _ in commands]
@@ -55,8 +55,19 @@ class Wire:
             connection.disconnect()  # what was not read must not be taken for the reply to another command
             self._client.connection_pool.release(connection)
             raise
-        self._free.append(connection)
+        self._free.append((connection, time.monotonic()))
         return replies
+
+    def _connection(self) -> Any:
+        pool = self._client.connection_pool
+        try:
+            connection, since_s = self._free.pop()
+        except IndexError:
+            return pool.get_connection()
+        if time.monotonic() - since_s < FRESH_S:
+            return connection
+        pool.release(connection)
+        return pool.get_connection()  # the pool looks whether it still is one
 
 
 def _reply(connection: Any) -> Any:

@@ -65,6 +65,19 @@ def test_an_address_cannot_choose_the_form_of_replies(option: str) -> None:
     assert "pa55" not in str(told.value)
 
 
+def test_a_connection_that_was_closed_while_idle_is_not_trusted(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    if bus.is_cluster:
+        pytest.skip("redis-py looks after the connections to a Cluster")
+    assert bus.wire.call("PING") == b"PONG"
+    bus.client.client_kill_filter(_type="normal", skipme=True)
+    with pytest.raises(redis.ConnectionError):
+        bus.wire.call("PING")
+    assert bus.wire.call("PING") == b"PONG"
+    bus.client.client_kill_filter(_type="normal", skipme=True)
+    monkeypatch.setattr("pipeline.wire.FRESH_S", 0.0)
+    assert bus.wire.call("PING") == b"PONG"
+
+
 def test_ensuring_groups_twice_changes_nothing(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
     put(bus, stream, lease, 0, 1)
     assert read(bus, stream) == (RUN, 0)
