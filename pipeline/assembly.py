@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
+from pipeline.config import WorkersConfig
 from pipeline.errors import CheckpointError
 from pipeline.spec import CameraSpec
 from pipeline.work import TransformWork, Work
@@ -16,11 +18,12 @@ GPU_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 """One of them is there wherever a GPU is: on Linux, and under Windows' own Linux."""
 
 
-def work_builder(device: str, is_cluster: bool, precision: str = "fp32") -> WorkFor:
+def work_builder(device: str, is_cluster: bool, precision: str = "fp32", engine: str = "torch") -> WorkFor:
     """How a worker on this host builds a stage; raises OddwatchError when weights or a checkpoint are missing.
 
     `device` is what the configuration says; `auto` is decided here, in the workers that compute.
     `precision` is that of feature networks; models were learned on features in fp32, so another one is logged.
+    `engine` is what computes them.
     """
 
     def build(spec: CameraSpec, stage: str) -> Work:
@@ -28,7 +31,7 @@ def work_builder(device: str, is_cluster: bool, precision: str = "fp32") -> Work
         if head == "features":
             from stages.features import build_extractor
 
-            extractor = build_extractor(name, resolve_device(device), precision)
+            extractor = build_extractor(name, resolve_device(device), precision, engine)
             if precision != "fp32" and name != "motion":
                 log.info("%s computes in %s; models learned its features in fp32 (docs/features.md)", name, precision)
             return TransformWork(extractor)
@@ -57,6 +60,16 @@ def _model(spec: CameraSpec, name: str, device: str):  # type: ignore[no-untyped
         return build_model(model.kind, name, checkpoint, device)
     except CheckpointError as error:
         raise CheckpointError(f"{model.checkpoint}: {error}") from error
+
+
+def check_engine(workers: WorkersConfig, specs: Iterable[CameraSpec]) -> None:
+    """Raises ConfigError if feature networks cannot be computed here as `workers` says; nothing if there are none."""
+    if workers.engine == "torch":
+        return
+    from stages.features import NETWORKS, check_engine
+
+    if any(model.features in NETWORKS for spec in specs for model in spec.models.values()):
+        check_engine(workers.engine, resolve_device(workers.device), workers.precision)
 
 
 def may_use_gpu(device: str) -> bool:

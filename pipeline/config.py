@@ -89,6 +89,8 @@ class WorkersConfig(Section):
     """One of auto, cpu, cuda or cuda:N, for features and temporal models."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """In which feature networks compute: fp32; bf16 and fp16 are faster, fp16 on GPUs only."""
+    engine: Literal["torch", "openvino"] = "torch"
+    """What computes feature networks: torch, or openvino, which is faster on CPUs and installed apart."""
 
 
 class FramesConfig(Section):

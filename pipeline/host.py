@@ -34,6 +34,7 @@ class Host(BaseModel):
     lease_s: float
     device: str = "cpu"
     precision: str = "fp32"
+    engine: str = "torch"
     decode_files: int
     """Files decoded at once by one decode worker."""
     config_path: Path | None = None
@@ -117,7 +118,7 @@ def _role(host: Host, stage: str, bus: Bus, leases: Leases) -> Role:
     from pipeline.worker import Worker
 
     return Worker(
-        bus, leases, work_builder(host.device, bus.is_cluster, host.precision), batch=host.batch,
+        bus, leases, work_builder(host.device, bus.is_cluster, host.precision, host.engine), batch=host.batch,
         batch_wait_s=_batch_wait_s(host, stage), sweeper=Sweeper(bus),
     )  # fmt: skip
 

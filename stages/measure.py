@@ -57,6 +57,8 @@ class Task:
     models: Mapping[str, Model]
     fps: float
     device: str
+    precision: str = "fp32"
+    engine: str = "torch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,7 @@ def _measure(task: Task, record: bool) -> tuple[StageCosts, Recording | None]:
     stages: dict[str, float] = {}
     answers: dict[str, Sequence[Answer]] = {}
     for name in sorted({m.features for m in task.models.values() if m.features is not None}):
-        extractor = TransformWork(build_extractor(name, task.device))
+        extractor = TransformWork(build_extractor(name, task.device, task.precision, task.engine))
         passed = _pass(extractor, looped(snippets, camera="sample", run_ms=0, fps=task.fps), len(snippets), task)
         stages[f"features:{name}"], answers[f"features:{name}"] = passed
     for name, model in task.models.items():

@@ -1,4 +1,4 @@
-"""`workers.precision` reaches the feature networks, and it is said when it does."""
+"""`workers.precision` and `workers.engine` reach the feature networks, and precision is logged when it does."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ def test_what_the_configuration_says_reaches_the_network(
         return Means()
 
     monkeypatch.setattr("stages.features.build_extractor", build)
-    host = host_for(Config.model_validate({"workers": {"precision": precision, "device": "cpu"}}), "unix:///nothing")
+    host = host_for(
+        Config.model_validate({"workers": {"precision": precision, "engine": "openvino", "device": "cpu"}}),
+        "unix:///nothing",
+    )
     with caplog.at_level(logging.INFO):
-        work_builder(host.device, False, host.precision)(spec(), "features:i3d")
-    assert asked == [("i3d", "cpu", precision)]
+        work_builder(host.device, False, host.precision, host.engine)(spec(), "features:i3d")
+    assert asked == [("i3d", "cpu", precision, "openvino")]
     assert ("i3d computes in bf16" in caplog.text) == (precision == "bf16")
 
 

@@ -82,7 +82,7 @@ def _version(client: Any) -> str:
 def _models(config: Config) -> list[Finding]:
     from pipeline.assembly import resolve_device, work_builder
 
-    build = work_builder(resolve_device(config.workers.device), False, config.workers.precision)
+    build = work_builder(resolve_device(config.workers.device), False, config.workers.precision, config.workers.engine)
     names = [n for n, c in config.cameras.items() if c.enabled] or ["any"]
     findings: list[Finding] = []
     for name in names:

@@ -53,7 +53,7 @@ def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | N
             raise UsageError(
                 f"{source.redacted}: fit on recorded footage; a live camera learns by itself in 'oddwatch run'"
             )
-    extractor = build_extractor(features, resolve_device(settings.workers.device))
+    extractor = build_extractor(features, resolve_device(settings.workers.device), engine=settings.workers.engine)
     decode = DecodeSettings(
         height=settings.decode.height or analysis_height(features),
         snippet_frames=settings.decode.snippet_frames, fps=settings.decode.fps,

@@ -128,7 +128,7 @@ def _from_footage(
         snippet_frames=settings.decode.snippet_frames, fps=settings.decode.fps,
     )  # fmt: skip
     sources = expand(normal)
-    extractor = build_extractor(features, resolve_device(settings.workers.device))
+    extractor = build_extractor(features, resolve_device(settings.workers.device), engine=settings.workers.engine)
     if extractor.sparse or extractor.dim != dim:
         gives = "cells" if extractor.sparse else f"vectors of {extractor.dim}"
         raise UsageError(f"--features {features}: gives {gives}, but these weights read vectors of {dim}")

@@ -152,7 +152,7 @@ class _Reader:
             height=self.decode.height or analysis_height(name),
             snippet_frames=self.decode.snippet_frames, fps=self.decode.fps,
         )  # fmt: skip
-        self._extractor = build_extractor(name, model.device)
+        self._extractor = build_extractor(name, model.device, engine=config.workers.engine)
         if self._extractor.id != model.extractor:
             raise ConfigError(
                 f"{model.path}: learned from {model.extractor}, but here is {self._extractor.id}: other weights or "

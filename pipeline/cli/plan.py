@@ -106,7 +106,12 @@ def _measure(path: Path, spec: CameraSpec, settings: Config, fps: float) -> tupl
     }
     # Two processes on one GPU would measure each other.
     at_once = cores() if device == "cpu" else 1
-    costs, recording = measure(Task(sample=path, decode=decode, models=models, fps=fps, device=device), at_once)
+    costs, recording = measure(
+        Task(
+            sample=path, decode=decode, models=models, fps=fps, device=device, precision=settings.workers.precision,
+            engine=settings.workers.engine,
+        ), at_once,
+    )  # fmt: skip
     return costs, recording, device
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.assembly import check_engine
 from pipeline.bus import Bus, connect, hide_password
 from pipeline.config import Config, ModelConfig
 from pipeline.errors import UsageError
@@ -76,6 +77,7 @@ def host_for(config: Config, url: str, config_path: Path | None = None) -> Host:
         batch=config.workers.batch,
         batch_wait_ms=config.workers.batch_wait_ms,
         precision=config.workers.precision,
+        engine=config.workers.engine,
         decode_files=config.workers.decode_files or cores(),
         config_path=config_path.resolve() if config_path else None,
         log_level=config.output.log_level,
@@ -84,8 +86,9 @@ def host_for(config: Config, url: str, config_path: Path | None = None) -> Host:
 
 @contextmanager
 def local_workers(config: Config, host: Host, specs: Sequence[CameraSpec]) -> Iterator[LocalWorkers]:
-    """All stages on this host for as long as the block lasts."""
+    """All stages on this host for as long as the block lasts. Raises ConfigError if they cannot compute as it says."""
     workers = config.workers
+    check_engine(workers, specs)
     counts = {"decode": 1, "features": workers.features, "temporal": workers.temporal, "alerting": workers.alerting}
     local = LocalWorkers(host, {stage: counts[stage] for stage in STAGES}, _preload(specs))
     try:

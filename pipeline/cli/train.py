@@ -202,7 +202,7 @@ def _videos(
         height=settings.decode.height or analysis_height(features),
         snippet_frames=settings.decode.snippet_frames, fps=settings.decode.fps,
     )  # fmt: skip
-    extractor = build_extractor(features, device)
+    extractor = build_extractor(features, device, engine=settings.workers.engine)
     cache = FeatureCache(cache_folder(os.environ, default_home(os.environ)))
     footage = Footage(extractor=extractor, settings=decode, cache=cache, mirrored=mirror)
     videos = []

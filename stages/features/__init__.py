@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Protocol
 
 from pipeline.errors import ConfigError
@@ -37,6 +38,11 @@ class Extractor(Stage[Snippet, Features], Protocol):
 
 
 PRECISIONS = ("fp32", "bf16", "fp16")
+ENGINES = ("torch", "openvino")
+"""What computes networks; torch unless said, so that scores do not depend on which packages are installed."""
+
+NETWORKS = frozenset(EXTRACTORS) - {"motion"}
+"""Extractors that are networks: those that precision and engine are about."""
 
 HEIGHTS = {
     "motion": 240,
@@ -65,15 +71,40 @@ def analysis_height(name: str | None) -> int:
     return 240 if name is None else HEIGHTS[_known(name)]
 
 
-def build_extractor(name: str, device: str = "cpu", precision: str = "fp32") -> Extractor:
+def build_extractor(name: str, device: str = "cpu", precision: str = "fp32", engine: str = "torch") -> Extractor:
     """The extractor called `name`; `precision` is that of its convolutions and matrix products, where it has any.
 
-    Precision is not part of the id: what is learned in fp32 (all that `fit` and `train` learn) is used with others too.
-    Raises ConfigError listing those there are, WeightsError if weights are absent.
+    Neither precision nor engine is part of the id: what is learned in fp32 (all that `fit` and `train` learn) is used
+    with others too. Raises ConfigError listing those there are, WeightsError if weights are absent.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
-    return import_module(EXTRACTORS[_known(name)]).build(name, device, precision)
+    module = import_module(EXTRACTORS[_known(name)])
+    if engine == "torch" or name not in NETWORKS:
+        return module.build(name, device, precision)
+    check_engine(engine, device, precision)
+    from stages.features.openvino import on_openvino
+
+    return on_openvino(module.build(name, device, precision))
+
+
+def check_engine(engine: str, device: str, precision: str) -> None:
+    """Raises ConfigError if networks cannot be computed so here."""
+    if engine == "torch":
+        return
+    if engine not in ENGINES:
+        raise ConfigError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
+    if device != "cpu":
+        raise ConfigError(
+            f"workers.engine: openvino computes on CPUs, but workers.device means {device!r} here; set workers.device: "
+            "cpu, or workers.engine: torch"
+        )
+    if precision == "fp16":
+        raise ConfigError("workers.precision: fp16 is for GPUs, openvino computes on CPUs; use bf16 or fp32")
+    if find_spec("openvino") is None:
+        raise ConfigError(
+            "workers.engine: openvino is not installed here; run 'pip install openvino', or set workers.engine: torch"
+        )
 
 
 def _known(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,26 @@ class Backbone:
     """uint8 (T, H, W, 3) -> uint8 (10, T', S, S, 3), in the order of `pictures.ten`."""
     scaled: Callable[[Tensor], Tensor]
     """float32 (B, 3, T, S, S) of 0 to 255 -> what the network was trained on."""
+    any_length: bool = False
+    """Whether what torch traces of the network with one T holds for every T."""
+
+
+class Scaled(nn.Module):
+    """A network with what comes right before it: uint8 (B, T, S, S, 3) RGB -> (B, dim)."""
+
+    def __init__(self, backbone: Backbone, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.any_length = network, backbone.any_length
+        self._scaled = backbone.scaled
+
+    def forward(self, clips: Tensor) -> Tensor:
+        # (B, 3, T, S, S), channels last in memory
+        features: Tensor = self.network(self._scaled(clips.permute(0, 4, 1, 2, 3).float()))
+        return features
+
+
+Compute = Callable[[np.ndarray], np.ndarray]
+"""uint8 (B, T, S, S, 3) RGB -> float32 (B, dim)."""
 
 
 class ClipExtractor:
@@ -51,7 +72,8 @@ class ClipExtractor:
         self.precision = precision
         self._backbone = backbone
         self._device = usable(device, precision)
-        self._network = _channels_last(network.eval().to(self._device))
+        self._network = Scaled(backbone, _channels_last(network.eval().to(self._device)))
+        self._compute: Compute | None = None
         # Precision is left out: what was learned in fp32 is used with bf16 too, at a stated difference.
         version = json.dumps({"weights": weights_sha256, "preprocessing": backbone.preprocessing}, sort_keys=True)
         self.id = f"{self.name}@{hashlib.sha256(version.encode()).hexdigest()[:8]}"
@@ -76,13 +98,21 @@ class ClipExtractor:
 
     def features(self, clips: np.ndarray) -> np.ndarray:
         """Float32 (B, dim) of prepared `clips`, uint8 (B, T, S, S, 3) RGB."""
+        return self._compute(clips) if self._compute else self._with_torch(clips)
+
+    def computed_by(self, engine: Callable[[Scaled], Compute]) -> ClipExtractor:
+        """The same extractor, but its network computed by what `engine` makes of it."""
+        other = copy.copy(self)
+        other._compute = engine(self._network)
+        return other
+
+    def _with_torch(self, clips: np.ndarray) -> np.ndarray:
         on_device = torch.from_numpy(clips).to(self._device)
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         dtype = AUTOCAST[self.precision]
         cast = torch.autocast(self._device.type, dtype, enabled=dtype is not None)
         with torch.inference_mode(), exact, cast:
-            # (B, 3, T, S, S), channels last in memory
-            features: Tensor = self._network(self._backbone.scaled(on_device.permute(0, 4, 1, 2, 3).float()))
+            features: Tensor = self._network(on_device)
         return np.asarray(features.float().cpu())
 
     def _of(self, clips: Sequence[np.ndarray]) -> np.ndarray:

@@ -53,6 +53,7 @@ class FrameMean(nn.Module):
 BACKBONE = Backbone(
     name="efficientnet_lite0", dim=DIM, analysis_height=SIDE, preprocessing=PREPROCESSING,
     prepared=prepared, ten_crops=ten_crops, scaled=lambda clips: (clips - 127) / 128,
+    any_length=True,
 )  # fmt: skip
 
 

@@ -45,7 +45,8 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 def padded(x: Tensor, kernel: Triple, stride: Triple) -> tuple[Tensor, Triple]:
     """`x` with the uneven part of 'SAME' added at the end, and the even part that is left to the layer."""
-    pads = [same_padding(n, k, s) for n, k, s in zip(x.shape[2:], kernel, stride, strict=True)]
+    # int: while torch traces, a size is a tensor; what is worked out from it is to be a constant of the trace.
+    pads = [same_padding(int(n), k, s) for n, k, s in zip(x.shape[2:], kernel, stride, strict=True)]
     uneven = [after - before for before, after in pads]
     if any(uneven):
         x = F.pad(x, [cells for extra in reversed(uneven) for cells in (0, extra)])
