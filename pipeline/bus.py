@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -13,6 +12,7 @@ import redis
 from pipeline.codec import encode
 from pipeline.connection import connect as connect
 from pipeline.connection import hide_password as hide_password
+from pipeline.entry import Bound, Encoded, Entry, Id, Reader, entry_of_reply, parse_id
 from pipeline.keys import Keys
 from pipeline.messages import Message
 from pipeline.settlement import Left, Look, Outcome, Settlement, settle_all, trim
@@ -28,31 +28,6 @@ is new, and brings it again when it is read."""
 NODE_LOOK_S = 0.001
 """How often streams of a Cluster are looked at, times their number."""
 SEEN_KEPT = 10_000
-Id = tuple[int, int]
-Reader = tuple[str, str]
-"""(stream, consumer group)."""
-
-
-def parse_id(text: bytes | str) -> Id:
-    """`<run_ms>-<seq>` as numbers, which order as Redis orders them."""
-    ms, _, seq = (text.decode() if isinstance(text, bytes) else text).partition("-")
-    return int(ms), int(seq or 0)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Entry:
-    """An entry delivered and not yet acknowledged. `fields` is empty if it was trimmed while pending."""
-
-    id: Id
-    fields: Mapping[bytes, bytes]
-
-    @property
-    def id_text(self) -> str:
-        return f"{self.id[0]}-{self.id[1]}"
-
-
-def _entry(entry_id: bytes, flat: list[bytes]) -> Entry:
-    return Entry(parse_id(entry_id), dict(zip(flat[::2], flat[1::2], strict=True)))
 
 
 def _by_group(wanted: Iterable[Reader]) -> dict[str, list[str]]:
@@ -66,23 +41,6 @@ def _by_group(wanted: Iterable[Reader]) -> dict[str, list[str]]:
 def _read_command(group: str, streams: Sequence[str], block_s: float = 0) -> tuple[Any, ...]:
     wait = ("BLOCK", max(1, int(block_s * 1000))) if block_s > 0 else ()
     return "XREADGROUP", "GROUP", group, group, "COUNT", 1, *wait, "STREAMS", *streams, *[">"] * len(streams)
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """How many entries a stream may hold, and what happens beyond."""
-
-    entries: int
-    drop_oldest: bool
-    """True (live): the oldest goes. False (archive): the writer waits until readers have acknowledged."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Encoded:
-    """A message as the fields of its entry: one whose pixels lie elsewhere."""
-
-    id: str
-    fields: Mapping[str, bytes | str]
 
 
 class Bus:
@@ -144,7 +102,7 @@ class Bus:
         return self._found(group, self.wire.call(*_read_command(group, streams, block_s)))
 
     def _found(self, group: str, reply: Any) -> dict[Reader, Entry]:
-        found = {(name.decode(), group): _entry(*got[0]) for name, got in reply or []}
+        found = {(name.decode(), group): entry_of_reply(*got[0]) for name, got in reply or []}
         if len(self._seen) > SEEN_KEPT:
             self._seen.clear()  # of files long done
         self._seen.update((stream, entry.id_text) for (stream, _), entry in found.items())

@@ -9,8 +9,9 @@ from typing import Any
 
 import redis
 
-from pipeline.bus import OUTAGE, Bus, Encoded
+from pipeline.bus import OUTAGE, Bus
 from pipeline.codec import as_array, encode, encode_state
+from pipeline.entry import Encoded
 from pipeline.errors import LeaseLost
 from pipeline.frames import FrameWriter
 from pipeline.messages import Message, Snippet

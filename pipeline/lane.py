@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import redis
 
-from pipeline.bus import Bus, Entry, Id, parse_id
+from pipeline.bus import Bus
 from pipeline.codec import State, decode, decode_state, encode_state
+from pipeline.entry import Entry, Id, parse_id
 from pipeline.errors import LeaseLost
 from pipeline.keys import Keys
 from pipeline.messages import Message, Snippet

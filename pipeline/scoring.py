@@ -16,8 +16,9 @@ from typing import Protocol
 import redis
 
 from pipeline.alerting import alert_fields
-from pipeline.bus import Bus, Entry, Id
+from pipeline.bus import Bus
 from pipeline.codec import decode
+from pipeline.entry import Entry, Id
 from pipeline.errors import OddwatchError
 from pipeline.forward import ALERTS_KEPT
 from pipeline.jobs import CLAIM_S, is_dead, left_open

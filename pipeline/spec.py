@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.bus import Bound, Bus
+from pipeline.bus import Bus
 from pipeline.config import Config, DecodeConfig, ModelConfig, settings_hash
 from pipeline.decoding import decode_as_learned
+from pipeline.entry import Bound
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.keys import Keys
 from pipeline.messages import Features, Fused, Message, Scores, Snippet

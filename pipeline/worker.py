@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 import redis
 
 from pipeline.batching import MAX_BATCH, Batch, Batching
-from pipeline.bus import OUTAGE, Bus, Entry, Reader
+from pipeline.bus import OUTAGE, Bus
+from pipeline.entry import Entry, Reader
 from pipeline.forward import forward_all
 from pipeline.frames_reader import ForeignFrames, FrameReader
 from pipeline.frames_sweep import Sweeper

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.bus import Bound, Bus
+from pipeline.bus import Bus
 from pipeline.config import DecodeConfig
+from pipeline.entry import Bound
 from pipeline.messages import REFERENCE_LEVELS, End, Features, Fused, Gap, Message, Prior, Scores, Snippet
 from pipeline.registry import register
 from pipeline.spec import CameraSpec, ModelSpec

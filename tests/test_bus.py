@@ -11,8 +11,9 @@ import pytest
 import redis
 from makers import ROOMY, RUN, features, snippet
 
-from pipeline.bus import Bound, Bus, connect, parse_id
+from pipeline.bus import Bus, connect
 from pipeline.codec import decode
+from pipeline.entry import Bound, parse_id
 from pipeline.errors import BusError, LeaseLost
 from pipeline.keys import Keys
 from pipeline.messages import Snippet

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import redis
 
-from pipeline.bus import Bound, Bus
+from pipeline.bus import Bus
 from pipeline.cli.score import plan_files
 from pipeline.config import Config
+from pipeline.entry import Bound
 from pipeline.errors import OddwatchError
 from pipeline.jobs import reap
 from pipeline.messages import End, Fused

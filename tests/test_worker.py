@@ -26,8 +26,9 @@ from toys import (
 )
 
 from pipeline.alerting import AlertWork
-from pipeline.bus import Bus, connect, parse_id
+from pipeline.bus import Bus, connect
 from pipeline.codec import State, decode
+from pipeline.entry import parse_id
 from pipeline.errors import OddwatchError
 from pipeline.keys import Keys
 from pipeline.messages import End, Fused, Gap, Message, Scores
