@@ -11,6 +11,8 @@ import pytest
 from e2e import SHARED, Ended, film, fitted, oddwatch, rows, score_files_in, summary
 from makers_video import picture, write_video
 
+from pipeline.plural import counted
+
 FRAMES = {
     "plain.mp4": 40,
     "hevc.mkv": 33,
@@ -134,7 +136,7 @@ def test_alerts_have_the_documented_fields_and_a_picture(tmp_path: Path) -> None
     assert cv2.imread(str(out / close["snapshot"])) is not None
     opened = [m for m in messages if m["phase"] == "open"]
     assert summary(out)["files"][0]["alerts"] == len(opened)
-    assert f"{len(opened)} alerts" in done.out
+    assert counted(len(opened), "alert") in done.out
     assert "close" in done.err  # told of as it came
 
 
