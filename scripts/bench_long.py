@@ -13,7 +13,7 @@ FPS = 25
 
 
 def measure(work: Path, quick: bool) -> list[Row]:
-    """Peak of all processes together; tiny pictures and a cheap extractor, so that it takes minutes."""
+    """Peak of the data of all processes; tiny pictures and a cheap extractor, so that it takes minutes."""
     config = work / "long.yaml"
     config.write_text("redis: {stream_mb: 1}\n")  # three minutes of tiny pictures would not fill the usual 32
     checkpoint, path = bench_cheap.checkpoint(work), bench_cheap.python_path(work)

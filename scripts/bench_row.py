@@ -99,13 +99,13 @@ def cpu_by_role(pid: int) -> dict[int, tuple[str, float]]:
     return {p: (_title(p), times[p]) for p in family if p in times}
 
 
-def pss_mb(pid: int) -> float:
-    """Memory of one process in MiB, what it shares with others counted in parts."""
+def pss_mb(pid: int, parts: Sequence[str] = ("Pss",)) -> float:
+    """Memory of one process in MiB, what it shares with others counted in parts. `parts`: as in smaps_rollup."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
         return 0.0
-    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1024
+    return sum(int(line.split()[1]) for line in text.splitlines() if line.partition(":")[0] in parts) / 1024
 
 
 def _title(pid: int) -> str:

@@ -19,6 +19,8 @@ from pipeline.threads import single_thread_libraries
 
 ROOT = Path(__file__).parents[1]
 LOOK_S = 0.2
+DATA = ("Pss_Anon", "Pss_Shmem")
+"""Without programs and libraries: they do not grow, and their share depends on what else the machine runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Scored:
     roles: Mapping[str, float]
     """CPU seconds by kind of process, as far as they were seen."""
     peak_mb: float
-    """Memory of all processes together at its highest, where asked for."""
+    """Data of all processes together at its highest, where asked for."""
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -65,7 +67,7 @@ def score(paths: Sequence[Path], out: Path, *arguments: object, pythonpath: str 
             if pid:
                 break
             now = cpu_by_role(process.pid)
-            peak_mb = max(peak_mb, sum(map(pss_mb, now))) if memory else 0.0
+            peak_mb = max(peak_mb, sum(pss_mb(child, DATA) for child in now)) if memory else 0.0
             for child, (role, cpu_s) in now.items():
                 # A process that has ended has no title any more.
                 seen[child] = (seen[child][0] if role == "?" and child in seen else role, cpu_s)
