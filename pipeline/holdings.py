@@ -71,7 +71,10 @@ class Holdings:
         if renewal:
             self._next_renewal_s = now_s + self._leases.lease_ms / 4000
             if lost := self.renew():
-                log.warning("lost the lease of %s", in_short(lost))
+                self._follow_registry()
+                if missed := [key for key in lost if key in self._wanted]:  # a removed camera's leases go with it
+                    log.warning("lost the lease of %s", in_short(missed))
+                wanted = self._wanted
                 # Not to be had again in this turn: whoever works on it must see that it was gone.
                 wanted = {key: spec for key, spec in wanted.items() if key not in set(lost)}
                 for key in lost:

@@ -213,6 +213,25 @@ def test_a_removed_camera_is_let_go_and_its_lease_is_gone(bus: Bus) -> None:
     assert not bus.client.exists(bus.keys.lease("c00", "alerting"))
 
 
+def test_a_camera_that_is_removed_right_before_its_lease_is_renewed_is_no_loss(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cameras(bus, 2)
+    clock = FakeClock()
+    one = Host(bus, "one", clock)
+    one.turn()
+    renew = one.leases.renew
+
+    def removed_first(held: object) -> list[tuple[str, str]]:
+        unregister(bus.client, bus.keys, "c01")
+        return renew(held)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(one.leases, "renew", removed_first)
+    settle(clock, one, turns=2)
+    assert one.cameras == {"c00"}
+    assert not caplog.records
+
+
 def test_a_camera_that_vanishes_while_it_is_taken_is_not_held(bus: Bus) -> None:
     """The registry was read, then the camera removed, then its lease taken: nobody would ever clean that up."""
     cameras(bus, 1)
