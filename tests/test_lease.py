@@ -227,7 +227,7 @@ def test_a_camera_that_is_removed_right_before_its_lease_is_renewed_is_no_loss(
         return renew(held)  # type: ignore[arg-type]
 
     monkeypatch.setattr(one.leases, "renew", removed_first)
-    settle(clock, one, turns=2)
+    settle(clock, one, turns=4)
     assert one.cameras == {"c00"}
     assert not caplog.records
 
