@@ -36,12 +36,12 @@ def measure(work: Path, quick: bool) -> list[Row]:
     video = bench_footage.camera(work, 2000)
     every_s = 2 * float(np.mean(model_times_s(checkpoint, video, 10 if quick else 40, 0.0)))
     over_p50, over_p99, detail = [], [], []
-    for _ in range(1 if quick else 3):
-        alone = [model_times_s(checkpoint, video, 8 if quick else 45, every_s)]
+    for _ in range(1 if quick else 5):
+        alone = [model_times_s(checkpoint, video, 8 if quick else 25, every_s)]
         settings = f"models: {{novelty: {{checkpoint: '{checkpoint}'}}}}"
         with watched(work, video, 16 / every_s, 1, settings) as (_, client):
-            ms = latencies_ms(client, 8 if quick else 90)
-        alone.append(model_times_s(checkpoint, video, 8 if quick else 45, every_s))
+            ms = latencies_ms(client, 8 if quick else 60)
+        alone.append(model_times_s(checkpoint, video, 8 if quick else 25, every_s))
         p50, p99 = np.percentile(ms, (50, 99))
         model_p50, model_p99 = np.percentile(1000 * np.concatenate(alone), (50, 99))
         over_p50.append(float(p50 - model_p50))
