@@ -184,8 +184,9 @@ class FrameWriter:
         if ring is None or ring.slot_bytes < nbytes or ring.is_gone or not self._allowed():
             return np.empty(shape, np.uint8)
         if self._promised is None:
+            is_full = self._clock() < self._full_until_s
             with suppress(OSError):  # `write` will say it
-                self._promised = ring.slot(self._limit + 1, overwrite=False)
+                self._promised = ring.slot(0 if is_full else self._limit + 1, overwrite=False)
         if self._promised is None:
             return np.empty(shape, np.uint8)
         ring.promise(self._promised)

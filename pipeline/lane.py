@@ -154,10 +154,10 @@ class Lane:
     def reads_ahead(self) -> bool:
         """Whether the next entries are read with the settlement of the heads.
 
-        Not a camera's: there they have not come yet. Not if one attempt is all that a message gets: one that was
-        read is an attempt, should the worker die of the one before it.
+        Not a camera's: there they have not come yet. Not before all that is pending has been settled: it would never
+        end. Not where a message gets only one or two attempts: being read is one, should the worker stop after it.
         """
-        return not self.spec.live and self.spec.max_deliveries > 1
+        return not self.spec.live and not self.recovering and self.spec.max_deliveries > 2
 
     def follows(self, entry: Entry) -> bool:
         """Whether an entry is the very next one after what was settled last."""

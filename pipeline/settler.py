@@ -47,7 +47,13 @@ class Settler:
         done = [
             (lane, due, result) for (lane, due), result in results if result is not None and self.is_intact(lane, due)
         ]
-        readers = {(stream, lane.stage): lane for lane, due, _ in done if lane.reads_ahead for stream in due}
+        readers = {
+            (stream, lane.stage): lane
+            for lane, due, _ in done
+            if lane.reads_ahead
+            for stream in due
+            if stream not in lane.ahead
+        }
         outcomes, found = self.bus.settle_and_read([self._settlement(*one) for one in done], readers)
         for reader, entry in found.items():
             readers[reader].ahead[reader[0]] = entry

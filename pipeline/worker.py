@@ -184,9 +184,10 @@ class Worker:
             for stream in sorted(lane.recovering - set(lane.heads)):
                 self._take_pending(lane, stream)
             if due := lane.due(now_s):
-                for stream, head in due.items():
-                    head.attempts += 1
-                    self._bus.count_attempt(stream, lane.stage, head.entry, head.attempts)
+                if not lane.refusals:  # what Redis had no memory for was no failure
+                    for stream, head in due.items():
+                        head.attempts += 1
+                        self._bus.count_attempt(stream, lane.stage, head.entry, head.attempts)
                 return self._process([(lane, due)])
         return 0
 

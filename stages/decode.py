@@ -29,7 +29,7 @@ def read_messages(
     Messages with seq < `skip_until_seq` are not yielded, and their pictures not converted, which saves about half.
     `heartbeat` is called for every packet or picture file that is read, whether or not a message comes of it.
     What can be decoded of a damaged file is; `End.status` says in one line what was wrong.
-    `room` gives the memory that pixels are put into; what it gives twice must not be used once the next is asked for.
+    `room` gives the memory that pixels are put into, perhaps the same again: use a message before asking for the next.
     Closing the iterator closes the file. Raises SourceError if it cannot be opened or holds no picture.
     """
     if source.kind == "live":
