@@ -62,13 +62,16 @@ def _model(spec: CameraSpec, name: str, device: str):  # type: ignore[no-untyped
         raise CheckpointError(f"{model.checkpoint}: {error}") from error
 
 
-def check_engine(workers: WorkersConfig, specs: Iterable[CameraSpec]) -> None:
-    """Raises ConfigError if feature networks cannot be computed here as `workers` says; nothing if there are none."""
+def check_engine(workers: WorkersConfig, specs: Iterable[CameraSpec] | None) -> None:
+    """Raises ConfigError if the feature networks of `specs` cannot be computed here as `workers` says.
+
+    None: of cameras that are not known yet.
+    """
     if workers.engine == "torch":
         return
     from stages.features import NETWORKS, check_engine
 
-    if any(model.features in NETWORKS for spec in specs for model in spec.models.values()):
+    if specs is None or any(model.features in NETWORKS for spec in specs for model in spec.models.values()):
         check_engine(workers.engine, resolve_device(workers.device), workers.precision)
 
 

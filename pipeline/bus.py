@@ -44,7 +44,7 @@ def _read_command(group: str, streams: Sequence[str], block_s: float = 0) -> tup
 
 
 class Bus:
-    """Reads, publishes and settles entries. One per process; not thread-safe."""
+    """Reads, publishes and settles entries. One per process; one thread may read, others settle."""
 
     def __init__(self, client: Any, keys: Keys) -> None:
         self.client = client

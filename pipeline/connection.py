@@ -44,10 +44,11 @@ def connect(url: str) -> Any:
     try:
         if url.startswith(SENTINEL):
             return _sentinel_master(url, options)
-        client = _sends_from_where_it_lies(redis.Redis.from_url(url, **options))
+        client = redis.Redis.from_url(url, **options)
+        _sends_from_where_it_lies(client.connection_pool)
         if _in_cluster(client):
             client.close()
-            return redis.RedisCluster.from_url(url, **options)
+            return redis.RedisCluster.from_url(url, **options, connection_pool_class=_NodePool)
         return client
     except ValueError as error:
         # The text of such an error can hold a part of the password.
@@ -81,18 +82,25 @@ def _sentinel_master(url: str, options: dict[str, Any]) -> Any:
     client = sentinel.master_for(  # type: ignore[no-untyped-call]
         name, **options, username=user, password=password, db=db
     )
-    _sends_from_where_it_lies(client).ping()
+    _sends_from_where_it_lies(client.connection_pool)
+    client.ping()
     return client
 
 
-def _sends_from_where_it_lies(client: redis.Redis) -> redis.Redis:
-    """The client, whose connections do not copy megabytes of pixels together before they send them.
+def _sends_from_where_it_lies(pool: redis.ConnectionPool) -> None:
+    """Connections of the pool do not copy megabytes of pixels together before they send them.
 
     With hiredis, which reads replies several times faster, redis-py would also write with it, and that copies.
     """
-    encode = client.get_encoder().encode
-    client.connection_pool.connection_kwargs["command_packer"] = PythonRespSerializer(COPIED_BYTES, encode)
-    return client
+    pool.connection_kwargs["command_packer"] = PythonRespSerializer(COPIED_BYTES, pool.get_encoder().encode)
+
+
+class _NodePool(redis.ConnectionPool):
+    """Connections to one node of a Cluster."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        _sends_from_where_it_lies(self)
 
 
 def parse_sentinel(url: str) -> tuple[list[tuple[str, int]], str, int, str | None, str | None]:

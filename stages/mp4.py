@@ -27,10 +27,11 @@ def tracks(path: Path) -> list[Track]:
     with path.open("rb") as f:
         if _at(f, 4) not in FIRST_BOXES:
             return []
-        films = _inside(f, [Box(0, 0, f.seek(0, os.SEEK_END))], b"moov")
-        if len(films) != 1 or _inside(f, films, b"mvex"):
+        size = f.seek(0, os.SEEK_END)
+        film = next((box for kind, box in _boxes(f, 0, size) if kind == b"moov"), None)
+        if film is None or _inside(f, [film], b"mvex"):
             return []
-        return [_track(f, box) for box in _inside(f, films, b"trak")]
+        return [_track(f, box) for box in _inside(f, [film], b"trak")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,14 @@ def test_an_address_cannot_choose_the_form_of_replies(option: str) -> None:
     assert "pa55" not in str(told.value)
 
 
+def test_pixels_are_sent_from_where_they_lie(bus: Bus) -> None:
+    """Not copied together first, as redis-py does where hiredis is installed: that takes longer than sending them."""
+    pixels, pool = bytes(100_000), bus.client.connection_pool
+    connection = pool.get_connection()
+    assert any(part is pixels for part in connection.pack_command("SET", "x", pixels))
+    pool.release(connection)
+
+
 def test_a_connection_that_was_closed_while_idle_is_not_trusted(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     if bus.is_cluster:
         pytest.skip("redis-py looks after the connections to a Cluster")

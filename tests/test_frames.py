@@ -414,6 +414,26 @@ def test_without_room_pixels_go_through_redis_and_come_back_when_there_is(
     assert summed(one_bus) == {n: float(pattern(n).pixels.sum()) for n in range(8)}
 
 
+def test_room_is_not_asked_for_while_there_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+    ring = writer(folder, clock=clock)
+    ring.write(pattern(0), 9)
+    asked: list[int] = []
+
+    def fallocate(*_: int) -> None:
+        asked.append(1)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipeline.frames.os.posix_fallocate", fallocate)
+    assert ring.write(pattern(1), 9) is None
+    for _ in range(50):
+        ring.room((4, 8, 8, 3))
+    assert len(asked) == 1
+    clock.sleep(10)
+    ring.room((4, 8, 8, 3))
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize("why", ["not mapped", "removed before it was locked"])
 def test_a_file_that_cannot_be_used_is_let_go_of(folder: Path, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
     def refuse(*_: object) -> None:

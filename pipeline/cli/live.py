@@ -17,6 +17,7 @@ from typing import Annotated
 import redis
 import typer
 
+from pipeline.assembly import check_engine
 from pipeline.bus import OUTAGE, Bus
 from pipeline.cli.follow import alert_line
 from pipeline.cli.session import Session, host_for, local_workers, open_session, redis_url
@@ -49,6 +50,8 @@ def worker(
         raise UsageError(
             "a worker needs a Redis to share with the other stages: set REDIS_URL, or redis.url in --config"
         )
+    if stage == "features":
+        check_engine(settings.workers, None)
     name = f"{socket.gethostname()}-{os.getpid()}-{stage}"
     host = host_for(settings, url, config)
     raise typer.Exit(run_worker(host, stage, name, f"{name}:{uuid.uuid4().hex[:12]}"))
