@@ -3,8 +3,8 @@
     python scripts/bench.py [--quick] [--only ROW]... [--work DIR] [--json FILE] [--markdown FILE]
 
 Footage is made; only the peers are fetched (from PyPI, into an environment of their own under --work, which is kept).
-On a quiet machine of two cores the whole takes under twenty minutes; one-core, streaming and long only come when
-asked for. --quick measures little, once: for trying it out.
+On a quiet machine of two cores the whole takes under twenty minutes; one-core, streaming, long and openvino only
+come when asked for. --quick measures little, once: for trying it out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ FIGURES = {
     "peers": "bench_peers",
     "gpu": "bench_gpu",
 }
-WHEN_ASKED = {"one-core": "bench_one_core", "streaming": "bench_streaming", "long": "bench_long"}
+WHEN_ASKED = {
+    "one-core": "bench_one_core", "streaming": "bench_streaming", "long": "bench_long", "openvino": "bench_openvino",
+}  # fmt: skip
 """Take minutes each, for what is not part of every run."""
 
 
