@@ -18,7 +18,7 @@ from pipeline.wire import Command, Wire
 ALREADY_DONE = ("equal or smaller", "BUSYGROUP")
 """How Redis refuses an entry and a group that it has."""
 SCRIPT_BYTES = 384 * 1024
-"""Settlements larger than this go as a transaction."""
+"""Settlements larger than this go as a transaction: from about there on the copies cost more than round trips."""
 SCRIPT_ARGUMENTS = 4000
 """So do those with a longer command: Lua's stack is short."""
 
