@@ -112,7 +112,9 @@ def make_plan(demand: Demand, machine: Machine, costs: Costs, transport: str) ->
     worst = max(shares, key=lambda name: shares[name])
     lines = [_line("snippets", [(d.cameras, "cameras"), (d.kept_fps, "fps"), (1 / d.snippet_frames, "")], "snippets/s")]
     lines += [*cpu, cores, *([*gpu, gpus] if gpu else []), *redis, *memory, ram, network]
-    hosts = max(1, math.ceil(shares[worst]))
+    per_host = int(d.cameras / shares[worst])
+    # A camera is carried whole by one host, unless it is too much for one: then its stages are spread.
+    hosts = max(1, math.ceil(d.cameras / per_host if per_host else shares[worst]))
     limits = {"thread": redis_cores / d.utilisation}
     if hosts > 1:
         limits["network"] = redis[-1].value / (machine.network_mbit * d.utilisation)
@@ -120,7 +122,7 @@ def make_plan(demand: Demand, machine: Machine, costs: Costs, transport: str) ->
     return Plan(
         transport=transport, lines=tuple(lines), shares=shares, hosts=hosts,
         redis_servers=max(1, math.ceil(limits[redis_limit])), redis_limit=redis_limit,
-        cameras_per_host=int(d.cameras / shares[worst]), cameras_per_redis=int(d.cameras / limits[redis_limit]),
+        cameras_per_host=per_host, cameras_per_redis=int(d.cameras / limits[redis_limit]),
         bottleneck=_bottleneck(worst, cpu, gpu),
     )  # fmt: skip
 

@@ -122,3 +122,17 @@ def test_a_person_reads_when_where_and_how_odd(followed: tuple[str, Path, list[d
         line.startswith("close") and close["camera"] in line and close["severity"] in line and "peak" in line
         for line in lines
     )
+
+
+def test_a_follower_says_that_its_redis_is_gone(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with redis_server() as (socket, _):
+        follower = started(log, "alerts", "--follow", REDIS_URL=f"unix://{socket}")
+        process = follower.__enter__()
+        time.sleep(2.5)
+    try:
+        wait_for("a word", lambda: "Redis does not answer" in log.read_text(), 20)
+        assert process.poll() is None
+        assert log.read_text().count("\n") == 1
+    finally:
+        follower.__exit__(None, None, None)

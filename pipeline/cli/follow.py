@@ -17,11 +17,13 @@ import typer
 from pipeline.bus import Bus
 from pipeline.cli.session import join_session
 from pipeline.config import load_config
+from pipeline.connection import reason
 from pipeline.errors import UsageError
 from pipeline.status import read_status, status_lines
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration that names the Redis.")]
 _SINCE = re.compile(r"(\d+(?:\.\d+)?)([smhd])\Z")
+FIRST_WAIT_S = 0.2
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -42,15 +44,19 @@ def alerts(
 
 
 def _entries(bus: Bus, after: str, follow: bool) -> Iterator[dict]:
-    """Alerts after an entry; an outage of Redis is waited out when following."""
-    wait_s = 0.2
+    """Alerts after an entry; an outage of Redis is told of, once, and waited out when following."""
+    wait_s = FIRST_WAIT_S
     while True:
         try:
             after, found = bus.alerts_after(after, block_s=2.0 if follow else 0.0)
-            wait_s = 0.2
-        except (redis.ConnectionError, redis.TimeoutError):
+            if wait_s > FIRST_WAIT_S:
+                sys.stderr.write("oddwatch: Redis answers again\n")
+            wait_s = FIRST_WAIT_S
+        except (redis.ConnectionError, redis.TimeoutError) as error:
             if not follow:
                 raise
+            if wait_s == FIRST_WAIT_S:
+                sys.stderr.write(f"oddwatch: Redis does not answer ({reason(error)}); waiting for it\n")
             time.sleep(wait_s)
             wait_s = min(5.0, wait_s * 2)
             continue

@@ -63,6 +63,7 @@ def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.
     specs = live_specs(settings, config)
     if not specs:
         raise UsageError(f"{config}: no camera to watch; add one under 'cameras:'")
+    check_engine(settings.workers, specs)  # before it says that it watches
     with open_session(settings) as session, swept(session.bus, session.embedded):
         alerts = NewAlerts(session.bus, settings.output.folder)
         port = settings.output.metrics_port

@@ -58,7 +58,7 @@ def plan(
         path = sample or _made(Path(folder), codec, height, fps, mbit)
         facts = _facts(path)
         fps = fps or facts.fps
-        sys.stderr.write("oddwatch: measuring what a camera costs here, with all cores busy; about a minute\n")
+        sys.stderr.write("oddwatch: measuring what a camera costs here, with all cores busy; less than a minute\n")
         measured, recording, device = _measure(path, spec, settings, fps)
     machine = _machine(device, network_mbit)
     demand = Demand(

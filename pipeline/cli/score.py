@@ -55,7 +55,9 @@ def score(
     try:
         scoring = score_files(paths, out, settings, resume=resume, workers=workers, quiet=as_json)
     except KeyboardInterrupt:
-        sys.stderr.write("oddwatch: interrupted; give the same command again to go on where it stopped\n")
+        sys.stderr.write(
+            "oddwatch: interrupted; give the same command again: finished files are kept, the others begin again\n"
+        )
         raise typer.Exit(130) from None
     one = Path(scoring.results[0].file).name if len(scoring.results) == 1 else ""
     scoring.report(one or counted(len(scoring.results), "file"))
