@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -126,13 +127,10 @@ def test_a_person_reads_when_where_and_how_odd(followed: tuple[str, Path, list[d
 
 def test_a_follower_says_that_its_redis_is_gone(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with redis_server() as (socket, _):
-        follower = started(log, "alerts", "--follow", REDIS_URL=f"unix://{socket}")
-        process = follower.__enter__()
-        time.sleep(2.5)
-    try:
+    with ExitStack() as until_the_end:
+        with redis_server() as (socket, _):
+            process = until_the_end.enter_context(started(log, "alerts", "--follow", REDIS_URL=f"unix://{socket}"))
+            time.sleep(2.5)
         wait_for("a word", lambda: "Redis does not answer" in log.read_text(), 20)
         assert process.poll() is None
         assert log.read_text().count("\n") == 1
-    finally:
-        follower.__exit__(None, None, None)
