@@ -33,7 +33,7 @@ def test_the_checkpoint_says_what_it_was_fitted_on():
     assert len(meta["reference"]) == 19
 
 
-@pytest.mark.parametrize("clips", [1, 2, 3, 5])
+@pytest.mark.parametrize("clips", [1, 5])
 def test_any_number_of_clips_makes_a_model_that_tells_riders_from_walkers(clips):
     model = build_model("novelty", "odd", fit_novelty(clip(s, 24 // clips) for s in range(clips)))
     usual, _ = watch(model, clip(90))
