@@ -145,6 +145,20 @@ def test_the_bank_covers_everything_and_leaves_out_repeats():
     assert reach[0] < reach[1]
 
 
+@pytest.mark.parametrize("dim", [5, 13, 1024])
+@pytest.mark.parametrize(("scale", "offset"), [(1, 0), (1e-4, 0), (1e4, 0), (1, 30)])
+def test_repeats_are_at_distance_zero_whatever_the_processor_and_the_scale(dim, scale, offset):
+    """Squares minus products do not cancel in float32, how far depends on the kernel that BLAS picks."""
+    samples = (np.random.default_rng(2).normal(size=(60, dim)) * scale + offset).astype(np.float32)
+    chosen = kcentre(np.concatenate([samples, samples, samples[:7]]), 150)
+    assert sorted(chosen % 60) == list(range(60))
+    thrice = np.repeat(samples, 3, axis=0)
+    assert mean_distance(samples, thrice).tolist() == [0.0] * 60
+    apart = mean_distance(samples[:30], thrice[90:])
+    plain = np.sqrt(((samples[:30, None] - samples[30:].astype(np.float64)) ** 2).sum(2)).min(1)
+    assert apart == pytest.approx(plain, rel=2e-2)
+
+
 def test_distance_is_the_mean_to_the_three_nearest():
     draw = np.random.default_rng(1)
     queries, bank = draw.normal(size=(7, 4)).astype(np.float32), draw.normal(size=(50, 4)).astype(np.float32)
