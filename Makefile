@@ -27,7 +27,7 @@ check: $(STAMP)  ## lint, format, types
 	$(BIN)/mypy
 
 bench: $(STAMP)  ## benchmarks, side by side with what they are compared with (twenty minutes; BENCH_ARGS=--quick)
-	$(BIN)/python scripts/bench.py $(BENCH_ARGS)
+	$(BIN)/python -m scripts.bench $(BENCH_ARGS)
 
 clean:  ## remove what make made
 	rm -rf $(VENV) demo

@@ -21,23 +21,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.assembly import resolve_device
-from pipeline.config import load_config
-from pipeline.errors import OddwatchError
-from stages.checkpoint import save_checkpoint
-from stages.decode import DecodeSettings
-from stages.features import analysis_height, build_extractor
-from stages.manifest import read_manifest
-from stages.preprocessing import Preprocessing
-from stages.temporal.mil import MILConfig
-from stages.temporal.rtfm import RTFMConfig
+from pipeline.config.load import load_config
+from pipeline.workers.build import resolve_device
+from stages.decode.learned import Preprocessing
+from stages.decode.read import DecodeSettings
+from stages.errors import OddwatchError
+from stages.features.registry import analysis_height, build_extractor
+from stages.files.checkpoint import save_checkpoint
+from stages.files.manifest import read_manifest
+from stages.temporal.weak.mil import MILConfig
+from stages.temporal.weak.rtfm import RTFMConfig
 from stages.training.bags import Video
 from stages.training.cache import FeatureCache, cache_folder
-from stages.training.crossval import Fit, OutOfFold, Scorer, cross_validate, mean_and_logistic
 from stages.training.gather import Footage, source_of
-from stages.training.loop import Settings, train
-from stages.training.weak import Recipe, make_task, split, train_weak
-from stages.weights import default_home
+from stages.training.weak.crossval import Fit, OutOfFold, Scorer, cross_validate, mean_and_logistic
+from stages.training.weak.loop import Settings, train
+from stages.training.weak.train import Recipe, make_task, split, train_weak
+from stages.weights.arrays import default_home
 
 FOLDS, SEEDS = 5, (0, 1, 2)
 MIL = Recipe(

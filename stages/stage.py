@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from pipeline.messages import Picked
+from stages.messages import Picked
 
 State = dict[str, np.ndarray]
 """Everything a stage remembers of one camera: named arrays (numbers as 0-d arrays). {} is a fresh start.
@@ -41,3 +41,13 @@ class Stage(Protocol[In, Out]):
         What is temporal (a previous frame, a window) must go; what was learned of the camera may stay.
         """
         ...
+
+
+def number(state: State, name: str, default: int = -1) -> int:
+    """A whole number kept in a state."""
+    return int(state[name]) if name in state else default
+
+
+def as_array(value: int) -> np.ndarray:
+    """A whole number as a state keeps it."""
+    return np.asarray(value, np.int64)

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 import uuid
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from redis_kinds import debian_redis
 
-from pipeline.bus import Bus, connect
-from pipeline.keys import Keys
-from pipeline.server import EmbeddedServer
-
-
-def debian_redis() -> str:
-    """Path of Debian's redis-server. Absent: skipped at home, failed in CI."""
-    found = shutil.which("redis-server")
-    if found is None:
-        if os.environ.get("ODDWATCH_CI") == "1":
-            pytest.fail("redis-server is not installed here; .ci/run installs it")
-        pytest.skip("redis-server is not installed here (apt install redis-server)")
-    return found
+from pipeline.bus.embedded import EmbeddedServer
+from pipeline.bus.keys import Keys
+from pipeline.bus.streams import Bus, connect
 
 
 @pytest.fixture(scope="session", params=["embedded", "redis-server"])

@@ -10,14 +10,14 @@ from typing import Annotated, Any
 import redis
 import typer
 
-from pipeline.bus import OUTAGE, connect
+from pipeline.bus.connect import hide_password, reason
+from pipeline.bus.keys import Keys
+from pipeline.bus.streams import OUTAGE, connect
+from pipeline.cameras.spec import make_spec
 from pipeline.cli.session import redis_url
-from pipeline.config import CameraConfig, Config, load_config
-from pipeline.connection import hide_password, reason
-from pipeline.errors import OddwatchError
-from pipeline.keys import Keys
-from pipeline.shared_memory import host_id, shm_root
-from pipeline.spec import make_spec
+from pipeline.config.load import CameraConfig, Config, load_config
+from pipeline.pixels.memory import host_id, shm_root
+from stages.errors import OddwatchError
 
 
 def check(config: Annotated[Path, typer.Argument(help="Configuration file.")]) -> None:
@@ -80,9 +80,11 @@ def _version(client: Any) -> str:
 
 
 def _models(config: Config) -> list[Finding]:
-    from pipeline.assembly import resolve_device, work_builder
+    from pipeline.workers.build import processor_builder, resolve_device
 
-    build = work_builder(resolve_device(config.workers.device), False, config.workers.precision, config.workers.engine)
+    build = processor_builder(
+        resolve_device(config.workers.device), False, config.workers.precision, config.workers.engine
+    )
     names = [n for n, c in config.cameras.items() if c.enabled] or ["any"]
     findings: list[Finding] = []
     for name in names:
@@ -110,10 +112,10 @@ def _camera(config: Config, name: str, camera: CameraConfig) -> Finding:
     """One picture, or the reason why not."""
     import time
 
-    from pipeline.messages import Snippet
-    from stages.decode import DecodeSettings
-    from stages.live import read_live
-    from stages.sources import live_source
+    from stages.decode.read import DecodeSettings
+    from stages.decode.source import live_source
+    from stages.decode.sources.camera import read_live
+    from stages.messages import Snippet
 
     section = camera.decode or config.decode
     settings = DecodeSettings(

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.evaluate import judge, write_plots
+from pipeline.cli.evaluate.command import judge, write_plots
 from pipeline.cli.fit import fit_checkpoint
 from pipeline.cli.follow import alert_line
 from pipeline.cli.session import named_models
-from pipeline.config import load_config
-from pipeline.plural import counted
+from pipeline.config.load import load_config
+from stages.text import counted
 
 
 def demo(
@@ -23,11 +23,11 @@ def demo(
     config: Annotated[Path | None, typer.Option(help="Configuration file; default: defaults.")] = None,
 ) -> None:
     """Make footage, fit on its normal part, score the rest through all stages, compare with the truth."""
-    from pipeline.cli.report import write_score_report
-    from pipeline.cli.score import score_files
-    from stages.demo_footage import make_demo
+    from pipeline.cli.score.command import score_files
+    from pipeline.cli.score.report import write_score_report
+    from stages.demo.footage import make_demo
     from stages.evaluation.evaluate import write_metrics
-    from stages.manifest import read_manifest
+    from stages.files.manifest import read_manifest
 
     begun_s = time.monotonic()
     settings = load_config(config)

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.config import load_config
-from pipeline.errors import UsageError
-from pipeline.plural import counted
+from pipeline.config.load import load_config
+from stages.errors import UsageError
+from stages.text import counted
 
 
 def fit(
@@ -34,16 +34,16 @@ def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | N
 
     Raises UsageError for a wrong path, SourceError for an unreadable file, OddwatchError for too little footage.
     """
-    from pipeline.assembly import resolve_device
     from pipeline.cli.progress import frame_counter
-    from stages.atomic import check_writable
-    from stages.checkpoint import save_checkpoint
-    from stages.decode import DecodeSettings
-    from stages.extract import clip_features
-    from stages.features import analysis_height, build_extractor
-    from stages.fit import fit_novelty
-    from stages.preprocessing import Preprocessing
-    from stages.sources import expand
+    from pipeline.workers.build import resolve_device
+    from stages.decode.learned import Preprocessing
+    from stages.decode.read import DecodeSettings
+    from stages.decode.source import expand
+    from stages.features.of_files import clip_features
+    from stages.features.registry import analysis_height, build_extractor
+    from stages.files.atomic import check_writable
+    from stages.files.checkpoint import save_checkpoint
+    from stages.temporal.novelty.fit_footage import fit_novelty
 
     settings = load_config(config)
     sources = expand(normal)

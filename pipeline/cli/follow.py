@@ -14,12 +14,12 @@ from typing import Annotated
 import redis
 import typer
 
-from pipeline.bus import Bus
+from pipeline.bus.connect import reason
+from pipeline.bus.streams import Bus
 from pipeline.cli.session import join_session
-from pipeline.config import load_config
-from pipeline.connection import reason
-from pipeline.errors import UsageError
-from pipeline.status import read_status, status_lines
+from pipeline.config.load import load_config
+from pipeline.observe.status import read_status, status_lines
+from stages.errors import UsageError
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration that names the Redis.")]
 _SINCE = re.compile(r"(\d+(?:\.\d+)?)([smhd])\Z")

@@ -17,21 +17,21 @@ from typing import Annotated
 import redis
 import typer
 
-from pipeline.assembly import check_engine
-from pipeline.bus import OUTAGE, Bus
+from pipeline.alerts.folder import JsonLines
+from pipeline.bus.connect import reason
+from pipeline.bus.streams import OUTAGE, Bus
+from pipeline.cameras.announce import Announcer, live_specs, origin_of
+from pipeline.cameras.spec import STAGES, CameraSpec
 from pipeline.cli.follow import alert_line
 from pipeline.cli.session import Session, host_for, local_workers, open_session, redis_url
-from pipeline.config import Config, load_config
-from pipeline.connection import reason
-from pipeline.errors import OddwatchError, UsageError
-from pipeline.frames_sweep import swept
-from pipeline.host import run_worker
-from pipeline.metrics import serve_metrics
-from pipeline.sinks import JsonLines
-from pipeline.spec import STAGES, CameraSpec
-from pipeline.status import account_lines, read_status
-from pipeline.supervisor import LocalWorkers
-from pipeline.watch import Announcer, live_specs, origin_of
+from pipeline.config.load import Config, load_config
+from pipeline.observe.metrics import serve_metrics
+from pipeline.observe.status import account_lines, read_status
+from pipeline.pixels.sweep import swept
+from pipeline.supervisor.host import run_worker
+from pipeline.supervisor.supervisor import LocalWorkers
+from pipeline.workers.build import check_engine
+from stages.errors import OddwatchError, UsageError
 
 TROUBLE = (OddwatchError, redis.RedisError, *OUTAGE)
 """What `run` waits out: Redis away, full or read-only; a full disk."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.progress import frame_counter
-from pipeline.errors import UsageError
-from pipeline.plural import counted
+from stages.errors import UsageError
+from stages.text import counted
 
 if TYPE_CHECKING:
     from stages.evaluation.annotated import Count, Found, Labelled
@@ -107,9 +107,9 @@ def avenue(
 def _write(
     label: Callable[[Path, Mapping[str, Found], Count], Labelled], annotation: Path, videos: Path, out: Path, split: str
 ) -> None:
-    from stages.atomic import write_whole
     from stages.evaluation.annotated import videos_in
-    from stages.manifest import manifest_line
+    from stages.files.atomic import write_whole
+    from stages.files.manifest import manifest_line
 
     if not videos.is_dir():
         raise UsageError(f"--videos {videos}: no such folder")

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.bus import Bus, connect
+from pipeline.bus.embedded import EmbeddedServer
+from pipeline.bus.keys import Keys
+from pipeline.bus.streams import Bus, connect
+from pipeline.cameras.spec import CameraSpec, make_spec
+from pipeline.capacity.formula import MIB, Costs, Demand, Machine, Plan, make_plan
+from pipeline.capacity.rehearse import BusCosts, rehearse
 from pipeline.cli.session import cores, named_models
-from pipeline.config import Config, load_config
-from pipeline.keys import Keys
-from pipeline.plan import MIB, Costs, Demand, Machine, Plan, make_plan
-from pipeline.plan_bus import BusCosts, rehearse
-from pipeline.plan_recording import Recording
-from pipeline.plural import counted
-from pipeline.server import EmbeddedServer
-from pipeline.spec import CameraSpec, make_spec
+from pipeline.config.load import Config, load_config
+from stages.costs.recording import Recording
+from stages.text import counted
 
 if TYPE_CHECKING:
-    from stages.measure import SampleFacts, StageCosts
+    from stages.costs.measure import SampleFacts, StageCosts
 
 MBIT = {"h264": 4.0, "hevc": 2.0, "mpeg4": 6.0, "mjpeg": 40.0}
 """Megabit per second that a camera of 1080 lines and 25 fps is taken to send; others in proportion."""
@@ -79,22 +79,22 @@ def plan(
 
 
 def _made(folder: Path, codec: str, height: int, fps: float | None, mbit: float | None) -> Path:
-    from stages.sample import make_sample
+    from stages.costs.sample import make_sample
 
     usual = MBIT.get(codec, 0.0) * (height / 1080) ** 2 * (fps or 25) / 25
     return make_sample(folder / "sample.mkv", codec=codec, height=height, fps=fps or 25, mbit=mbit or usual)
 
 
 def _facts(path: Path) -> SampleFacts:
-    from stages.measure import sample_facts
+    from stages.costs.measure import sample_facts
 
     return sample_facts(path)
 
 
 def _measure(path: Path, spec: CameraSpec, settings: Config, fps: float) -> tuple[StageCosts, Recording, str]:
-    from pipeline.assembly import resolve_device
-    from stages.decode_settings import DecodeSettings
-    from stages.measure import Model, Task, measure
+    from pipeline.workers.build import resolve_device
+    from stages.costs.measure import Model, Task, measure
+    from stages.decode.settings import DecodeSettings
 
     device = resolve_device(settings.workers.device)
     decode = DecodeSettings(

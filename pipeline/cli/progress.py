@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from pipeline.archive.records import FileResult
+from pipeline.archive.run import Plan
 from pipeline.cli.follow import alert_line
-from pipeline.plural import counted
-from pipeline.result import FileResult
-from pipeline.scoring import Plan
 from stages.alerting.alert import Alert
+from stages.text import counted
 
 PLAIN_EVERY_S = 10.0
 
@@ -126,7 +126,7 @@ def _size(source: str) -> int:
 @contextmanager
 def frame_counter(sources: Sequence[str], doing: str) -> Iterator[Callable[[str, int], None]]:
     """Progress over several files read one after another: call it with (file, frames done)."""
-    from stages.probe import frames_promised
+    from stages.decode.containers.probe import frames_promised
 
     sizes = {s: _size(s) for s in sources}
     expected: dict[str, int] = {}

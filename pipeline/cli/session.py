@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.assembly import check_engine
-from pipeline.bus import Bus, connect, hide_password
-from pipeline.config import Config, ModelConfig
-from pipeline.errors import UsageError
-from pipeline.host import Host
-from pipeline.keys import Keys
-from pipeline.server import EmbeddedServer, running_servers
-from pipeline.spec import STAGES, CameraSpec
-from pipeline.supervisor import LocalWorkers
+from pipeline.bus.embedded import EmbeddedServer, running_servers
+from pipeline.bus.keys import Keys
+from pipeline.bus.streams import Bus, connect, hide_password
+from pipeline.cameras.spec import STAGES, CameraSpec
+from pipeline.config.load import Config, ModelConfig
+from pipeline.supervisor.host import Host
+from pipeline.supervisor.supervisor import LocalWorkers
+from pipeline.workers.build import check_engine
+from stages.errors import UsageError
 
 if TYPE_CHECKING:
-    from stages.checkpoint import Checkpoint
+    from stages.files.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,12 +99,12 @@ def local_workers(config: Config, host: Host, specs: Sequence[CameraSpec]) -> It
 
 def _preload(specs: Sequence[CameraSpec]) -> list[str]:
     """Modules worth importing once for all workers of this host."""
-    from stages.features import EXTRACTORS
-    from stages.temporal import MODELS
+    from stages.features.registry import EXTRACTORS
+    from stages.temporal.registry import MODELS
 
     models = {m for spec in specs for m in spec.models.values()}
     return [
-        "pipeline.worker", "pipeline.ingest", "pipeline.alerting", "stages.decode",
+        "pipeline.workers.loop", "pipeline.ingest.worker", "pipeline.workers.alerting", "stages.decode.read",
         *sorted({EXTRACTORS[m.features] for m in models if m.features in EXTRACTORS}),
         *sorted({MODELS[m.kind] for m in models if m.kind in MODELS}),
     ]  # fmt: skip
@@ -117,7 +117,7 @@ def cores() -> int:
 
 def named_models(checkpoints: Sequence[Path]) -> dict[str, ModelConfig]:
     """`--model` options as configuration: each named by its kind, a second of a kind with a number."""
-    from stages.checkpoint import read_kind
+    from stages.files.checkpoint import read_kind
 
     models: dict[str, ModelConfig] = {}
     for path in checkpoints:
@@ -131,6 +131,6 @@ def named_models(checkpoints: Sequence[Path]) -> dict[str, ModelConfig]:
 
 def checkpoints_of(config: Config) -> dict[str, Checkpoint]:
     """The checkpoints of the models that have one, by the models' names. Raises CheckpointError."""
-    from stages.checkpoint import load_checkpoint
+    from stages.files.checkpoint import load_checkpoint
 
     return {name: load_checkpoint(m.checkpoint) for name, m in config.models.items() if m.checkpoint is not None}

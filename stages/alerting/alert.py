@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
-from pipeline.messages import SCHEMA
+from stages.messages import SCHEMA
 
 Phase = Literal["open", "update", "close"]
 Severity = Literal["low", "medium", "high", "critical"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.messages import REFERENCE_LEVELS
+from stages.messages import REFERENCE_LEVELS
 
 MEDIAN, HIGHEST = 0.15, 0.5
 """Calibrated value of the median and of the highest score of normal footage."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.messages import End, Fused, Gap, Scores, Span
 from stages.alerting.accounting import Account, Ledger
 from stages.alerting.alert import Alert
 from stages.alerting.memory import load_memory, save_memory
 from stages.alerting.settings import AlertSettings
 from stages.alerting.turn import Turn
+from stages.messages import End, Fused, Gap, Scores, Span
 from stages.stage import State
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.messages import End, Fused, Gap, Prior, Scores, Span
 from stages.alerting.accounting import Account, Ledger, lost_at_end, lost_before
 from stages.alerting.alert import Alert, severity_of, wall_clock
 from stages.alerting.calibration import calibrate
@@ -15,6 +14,7 @@ from stages.alerting.events import EPSILON_S, Change, Moment, Watch, advance, fi
 from stages.alerting.fusion import expand, fuse
 from stages.alerting.memory import Evidence, Memory
 from stages.alerting.settings import AlertSettings
+from stages.messages import End, Fused, Gap, Prior, Scores, Span
 
 
 class Turn:

@@ -1,1 +1,3 @@
-"""How good scores are, against ground truth; and the files that hold them."""
+"""How good scores are: ground truth and score tables come in; ROC-AUC, AP, events found, false alarms and plots go
+out.
+"""

@@ -6,7 +6,7 @@ import numpy as np
 
 from stages.alerting.events import Change, Moment, Watch, advance, finish
 from stages.alerting.settings import AlertSettings
-from stages.manifest import Interval
+from stages.files.manifest import Interval
 
 
 def alarms(times_s: np.ndarray, score: np.ndarray, settings: AlertSettings) -> list[Interval]:

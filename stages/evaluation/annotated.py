@@ -17,8 +17,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.errors import ConfigError, UsageError
-from stages.decode_settings import DecodeSettings, no_heartbeat
+from stages.decode.settings import DecodeSettings, no_heartbeat
+from stages.decode.source import VIDEO_SUFFIXES, Source, expand, pictures_in
+from stages.decode.sources.image_folder import ImageFolder
+from stages.decode.sources.video_file import VideoFile
+from stages.errors import ConfigError, UsageError
 from stages.evaluation.ground_truth import (
     MATLAB,
     Convention,
@@ -31,12 +34,9 @@ from stages.evaluation.ground_truth import (
     ucsd,
     xd_violence,
 )
-from stages.evaluation.tables import ROW_FRAMES
-from stages.features.files import SUFFIXES, read_features
-from stages.image_folder import ImageFolder
-from stages.manifest import Entry
-from stages.sources import VIDEO_SUFFIXES, Source, expand, pictures_in
-from stages.video_file import VideoFile
+from stages.evaluation.replay import ROW_FRAMES
+from stages.features.feature_files import SUFFIXES, read_features
+from stages.files.manifest import Entry
 
 CROP = re.compile(r"__\d$")
 """End of the name of one crop's features; the crops together are the video."""

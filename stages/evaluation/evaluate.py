@@ -3,7 +3,7 @@
 *causal*: scores as emitted, one scale for all videos. *paper*: as each model's paper has it. Future-frame scores are
 stretched to 0 .. 1 in each video before the videos are ranked together, and the first frames, which nothing predicts,
 are left out. That needs the whole video, so no live system can reach it. (What else papers do, they do when scoring:
-see stages/temporal/whole_video.py.) Whatever has a threshold in it (false alarms, events, delays) never uses
+see stages/temporal/weak/whole_video.py.) Whatever has a threshold in it (false alarms, events, delays) never uses
 stretched scores.
 """
 
@@ -17,8 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.errors import UsageError
-from stages.atomic import write_whole
+from stages.errors import UsageError
 from stages.evaluation.metrics import (
     Detection,
     Ranking,
@@ -35,8 +34,9 @@ from stages.evaluation.metrics import (
     scored_seconds,
     truth_mask,
 )
-from stages.evaluation.scores_csv import ScoresTable
-from stages.manifest import Entry, Interval
+from stages.files.atomic import write_whole
+from stages.files.manifest import Entry, Interval
+from stages.files.scores_csv import ScoresTable
 
 Mode = Literal["causal", "paper"]
 Curve = tuple[np.ndarray, np.ndarray]

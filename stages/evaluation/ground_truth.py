@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import ConfigError
+from stages.errors import ConfigError
 from stages.evaluation.metrics import runs_of, truth_mask
-from stages.manifest import Interval
-from stages.matlab import read_mat
+from stages.files.manifest import Interval
+from stages.files.matlab import read_mat
 
 Truth = dict[str, tuple[Interval, ...]]
 """Name of a video as its annotation spells it -> anomalous intervals."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.manifest import Interval
+from stages.files.manifest import Interval
 
 ROC_POINTS = 400
 

@@ -13,10 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from stages.evaluation.envelope import envelope
 from stages.evaluation.evaluate import Metrics
-from stages.evaluation.scores_csv import ScoresTable
-from stages.manifest import Interval
-from stages.report.envelope import envelope
+from stages.files.manifest import Interval
+from stages.files.scores_csv import ScoresTable
 
 Format = Literal["png", "svg"]
 Timeline = tuple[str, ScoresTable, Sequence[Interval] | None]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import UsageError
-from stages.checkpoint import Checkpoint
+from stages.errors import UsageError
+from stages.files.checkpoint import Checkpoint
 
 SAME = ("arch", "architecture", "extractor", "preprocessing", "score")
 SAME_TRAINING = ("data", "clips", "videos", "recipe", "settings", "steps", "published")

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import ConfigError
-from pipeline.messages import Features, Snippet
+from stages.errors import ConfigError
 from stages.features.pictures import CROPS
+from stages.messages import Features, Snippet
 from stages.stage import State
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor, nn
 
-from pipeline.errors import WeightsError
+from stages.errors import WeightsError
 from stages.features.clips import Backbone, ClipExtractor, usable
+from stages.features.nets.efficientnet_lite0 import DIM, EfficientNetLite0
 from stages.features.pictures import squashed, ten
-from stages.models.efficientnet_lite0 import DIM, EfficientNetLite0
-from stages.torch_files import load_state
-from stages.weights import default_home
+from stages.weights.arrays import default_home
+from stages.weights.torch_files import load_state
 
 SIDE = 224
 

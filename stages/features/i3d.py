@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from stages.features.clips import Backbone, ClipExtractor, usable
+from stages.features.nets.i3d_net import DIM, I3D, i3d_from_arrays
 from stages.features.pictures import at_least, squashed, ten
-from stages.models.i3d_net import DIM, I3D, i3d_from_arrays
-from stages.weights import default_home, load_weights
+from stages.weights.arrays import default_home, load_weights
 
 SIDE = 224
 MIN_FRAMES = 16

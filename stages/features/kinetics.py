@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from pipeline.errors import WeightsError
+from stages.errors import WeightsError
 from stages.features.clips import Backbone, ClipExtractor, standardised, usable
 from stages.features.pictures import at_least, bilinear, centre, exactly, short_side, ten
-from stages.torch_files import load_state
-from stages.weights import default_home
+from stages.weights.arrays import default_home
+from stages.weights.torch_files import load_state
 
 Colour = tuple[float, float, float]
 

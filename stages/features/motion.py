@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from pipeline.messages import Features, Snippet
+from stages.messages import Features, Snippet
 from stages.stage import State
 
 HEIGHT = 240

@@ -1,1 +1,1 @@
-"""One self-contained page about scored footage."""
+"""The report page: score tables and alerts come in; one self-contained HTML file goes out."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from stages.evaluation.envelope import envelope
 from stages.evaluation.evaluate import Metrics
 from stages.evaluation.metrics import runs_of
-from stages.report.envelope import envelope
 from stages.report.video import ReportVideo
 from stages.report.words import clock, count, plain
 

@@ -12,8 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from stages.atomic import write_whole
 from stages.evaluation.evaluate import Metrics
+from stages.files.atomic import write_whole
 from stages.report.card import SEVERITIES, Card, article, picture, reduce, row, trouble
 from stages.report.judged import judged
 from stages.report.video import ReportVideo

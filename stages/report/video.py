@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stages.manifest import Interval
+from stages.files.manifest import Interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

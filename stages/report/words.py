@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from pipeline.plural import counted
+from stages.text import counted
 
 
 def plain(text: str) -> str:

@@ -1,1 +1,3 @@
-"""Training of the temporal models: bags, feature cache, loops, cross-validation."""
+"""Training of temporal models: labelled or normal footage comes in; checkpoints go out. Features are those of live,
+kept in a cache.
+"""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from pipeline.errors import ConfigError, OddwatchError
-from pipeline.plural import counted
-from stages.manifest import Entry
+from stages.errors import ConfigError, OddwatchError
+from stages.files.manifest import Entry
+from stages.text import counted
 
 Pool = Callable[[np.ndarray], np.ndarray]
 """Features (T, C, D) of a bag -> its segments, float32 (S, C, D)."""

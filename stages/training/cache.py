@@ -18,11 +18,11 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from pipeline.errors import ConfigError, OddwatchError, SourceError
-from stages.decode_settings import DecodeSettings
-from stages.extract import clip_features
-from stages.features import Extractor
-from stages.sources import Source, pictures_in
+from stages.decode.settings import DecodeSettings
+from stages.decode.source import Source, pictures_in
+from stages.errors import ConfigError, OddwatchError, SourceError
+from stages.features.of_files import clip_features
+from stages.features.registry import Extractor
 
 FORMAT = 1
 """Part of every key: raise it when what is stored changes."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.errors import ConfigError, UsageError
-from stages.decode_settings import DecodeSettings
-from stages.features import Extractor
-from stages.features.files import is_feature_file, read_features
-from stages.manifest import Entry
-from stages.sources import Source, expand
+from stages.decode.settings import DecodeSettings
+from stages.decode.source import Source, expand
+from stages.errors import ConfigError, UsageError
+from stages.features.feature_files import is_feature_file, read_features
+from stages.features.registry import Extractor
+from stages.files.manifest import Entry
 from stages.training.bags import Video, group_of, label_of
 from stages.training.cache import FeatureCache
 from stages.training.mirrored import Mirrored

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline.messages import Features, Snippet
-from stages.features import Extractor
+from stages.features.registry import Extractor
+from stages.messages import Features, Snippet
 from stages.stage import State
 
 

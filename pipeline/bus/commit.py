@@ -1,0 +1,214 @@
+"""A settlement as one step of Redis: a script, or a watched transaction where pixels travel with it.
+
+A script takes one round trip instead of three, but copies its arguments twice more: dear for megabytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from redis.commands.core import CoreCommands
+
+from pipeline.bus.raw import Command, Wire
+from stages.errors import LeaseLost
+
+ALREADY_DONE = ("equal or smaller", "BUSYGROUP")
+"""How Redis refuses an entry and a group that it has."""
+SCRIPT_BYTES = 384 * 1024
+"""Settlements larger than this go as a transaction: from about there on the copies cost more than round trips."""
+SCRIPT_ARGUMENTS = 4000
+"""So do those with a longer command: Lua's stack is short."""
+
+_TRIM = """
+local function id(text)
+  local ms, seq = string.match(text, '(%d+)-(%d+)')
+  return tonumber(ms), tonumber(seq)
+end
+local function trim(stream)
+  local ms, seq
+  for _, raw in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+    local group = {}
+    for i = 1, #raw, 2 do group[raw[i]] = raw[i + 1] end
+    local m, s = id(group['last-delivered-id'])
+    s = s + 1
+    if group['pending'] > 0 then m, s = id(redis.call('XPENDING', stream, group['name'])[2]) end
+    if not ms or m < ms or (m == ms and s < seq) then ms, seq = m, s end
+  end
+  if not ms then return '' end
+  local needed = string.format('%.0f-%.0f', ms, seq)
+  redis.call('XTRIM', stream, 'MINID', needed)
+  return needed
+end
+local function look(stream, trimming)
+  local needed = ''
+  if trimming == '1' and redis.call('EXISTS', stream) == 1 then needed = trim(stream) end
+  return {redis.call('XLEN', stream), needed}
+end
+"""
+TRIM = _TRIM + "local needed = trim(KEYS[1]) return {redis.call('XLEN', KEYS[1]), needed}"
+LOOK = _TRIM + "return look(KEYS[1], ARGV[1])"
+SETTLE = (
+    _TRIM
+    + """
+local holder = redis.call('GET', KEYS[1])
+if holder ~= ARGV[1] then return {0, holder or ''} end
+local at = 4
+while at <= #ARGV do
+  local n = tonumber(ARGV[at])
+  local reply = redis.pcall(unpack(ARGV, at + 1, at + n))
+  if type(reply) == 'table' and reply.err then
+    if not (string.find(reply.err, 'equal or smaller', 1, true) or string.find(reply.err, 'BUSYGROUP', 1, true)) then
+      return reply
+    end
+  end
+  at = at + n + 1
+end
+if ARGV[2] == '' then return {1, 0, ''} end
+local l = look(ARGV[2], ARGV[3])
+return {1, l[1], l[2]}
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What to find out about a stream in the same step."""
+
+    stream: str
+    trim: bool = False
+    """First delete what all its groups have acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a stream holds."""
+
+    entries: int = 0
+    needed: tuple[int, int] | None = None
+    """Every group has acknowledged all before this id; None if it has no groups, or was not trimmed."""
+
+
+class Recorder(CoreCommands):
+    """Takes the commands of a pipeline down instead of sending them."""
+
+    _event_dispatcher: Any = None
+
+    def __init__(self) -> None:
+        self.commands: list[Command] = []
+
+    def execute_command(self, *args: Any, **_: Any) -> Recorder:
+        self.commands.append((*str(args[0]).split(), *args[1:]))  # "XGROUP CREATE" is two words
+        return self
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Settlement:
+    """Commands that are carried out as one step if a lease is still held."""
+
+    lease: tuple[str, str]
+    """(key, token)."""
+    commands: list[Command]
+    look: Look | None
+
+    @classmethod
+    def of(cls, lease: tuple[str, str], queue: Callable[[Any], None], look: Look | None) -> Settlement:
+        """Of what `queue` writes into a pipeline."""
+        recorder = Recorder()
+        queue(recorder)
+        return cls(lease, recorder.commands, look)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it goes as a script."""
+        size = sum([len(part) for command in self.commands for part in command if type(part) is bytes])
+        return size <= SCRIPT_BYTES and max(map(len, self.commands), default=0) <= SCRIPT_ARGUMENTS
+
+
+Outcome = Left | LeaseLost | redis.ResponseError
+
+
+def settle_all(
+    client: Any, wire: Wire, settlements: Sequence[Settlement], then: Sequence[Command] = ()
+) -> tuple[list[Outcome], list[Any]]:
+    """Carry out settlements that are independent of each other; small ones, and `then`, in one round trip.
+
+    The outcome of each is what its `look` asks for, or why nothing was done: LeaseLost, redis.ResponseError
+    (OutOfMemoryError). After them the replies to `then`; none if the settlements are too large to go with them.
+    Raises connection errors: any of them may or may not have been done.
+    """
+    outcomes: dict[int, Outcome] = {}
+    small = [n for n, settlement in enumerate(settlements) if settlement.is_small]
+    if len(small) < len(settlements):
+        then = ()
+    replies = wire.call_all([*(_script(settlements[n]) for n in small), *then]) if small else []
+    for n, reply in zip(small, replies, strict=False):
+        outcomes[n] = reply if isinstance(reply, redis.ResponseError) else _outcome(settlements[n], reply)
+    for n, settlement in enumerate(settlements):
+        if n not in outcomes:
+            outcomes[n] = _answer(lambda s=settlement: _transaction(client, s))  # type: ignore[misc]
+    return [outcomes[n] for n in range(len(settlements))], replies[len(small) :]
+
+
+def _answer(ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except (LeaseLost, redis.ResponseError) as error:
+        return error
+
+
+def _script(settlement: Settlement) -> Command:
+    (key, token), look = settlement.lease, settlement.look
+    wanted = (look.stream, int(look.trim)) if look else ("", 0)
+    args = [part for command in settlement.commands for part in (len(command), *command)]
+    return "EVAL", SETTLE, 1, key, token, *wanted, *args
+
+
+def _outcome(settlement: Settlement, reply: Any) -> Left | LeaseLost:
+    ours, *rest = reply
+    if ours:
+        return _left(rest)
+    return LeaseLost(f"{settlement.lease[0]} is now held by {rest[0].decode() or 'nobody'}")
+
+
+def _transaction(client: Any, settlement: Settlement) -> Left:
+    (key, token), commands, look = settlement.lease, settlement.commands, settlement.look
+    while True:
+        with client.pipeline(transaction=True) as pipe:
+            pipe.watch(key)
+            holder = pipe.get(key)
+            if holder is None or holder.decode() != token:
+                raise LeaseLost(f"{key} is now held by {'nobody' if holder is None else holder.decode()}")
+            pipe.multi()
+            for command in commands:
+                pipe.execute_command(*command)
+            if look is not None:
+                pipe.execute_command("EVAL", LOOK, 1, look.stream, int(look.trim))
+            try:
+                replies = pipe.execute(raise_on_error=False)
+            except redis.WatchError:
+                continue  # renewed, or lost: look again
+            except redis.exceptions.ExecAbortError as error:
+                # Memory ran out between the last command and EXEC.
+                if "OOM" in str(error):
+                    raise redis.OutOfMemoryError(str(error)) from error
+                raise
+        for reply in replies:
+            if isinstance(reply, redis.ResponseError) and not any(text in str(reply) for text in ALREADY_DONE):
+                raise reply
+        return _left(replies[-1]) if look is not None else Left()
+
+
+def trim(wire: Wire, stream: str) -> Left:
+    """Delete what every group of the stream has acknowledged. Raises redis.ResponseError if there is no stream."""
+    return _left(wire.call("EVAL", TRIM, 1, stream))
+
+
+def _left(reply: Any) -> Left:
+    entries, needed = reply
+    if not needed:
+        return Left(int(entries))
+    ms, _, seq = needed.decode().partition("-")
+    return Left(int(entries), (int(ms), int(seq)))

@@ -1,0 +1,197 @@
+"""What the workers need to know about one camera: its entry in the registry, and the graph of its streams."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.bus.ids import Bound
+from pipeline.bus.keys import Keys
+from pipeline.bus.streams import Bus
+from pipeline.cameras.agree import decode_as_learned
+from pipeline.config.load import Config, DecodeConfig, ModelConfig, settings_hash
+from stages.alerting.settings import AlertSettings
+from stages.decode.learned import Preprocessing
+from stages.errors import CheckpointError, ConfigError
+from stages.messages import Features, Fused, Message, Scores, Snippet
+
+STAGES = ("decode", "features", "temporal", "alerting")
+
+
+class ModelSpec(BaseModel):
+    """A temporal model as the workers must build it."""
+
+    model_config = ConfigDict(frozen=True)
+    kind: str
+    features: str | None
+    """Extractor it reads, None: snippets."""
+    checkpoint: str | None = None
+    sha256: str | None = None
+    learned: Preprocessing | None = None
+    """How the footage was decoded that its checkpoint was made from."""
+
+
+class CameraSpec(BaseModel):
+    """A camera as registered: read by every worker, so it holds no secret."""
+
+    model_config = ConfigDict(frozen=True)
+    camera: str
+    live: bool
+    source: str
+    """A file's absolute path; for a live camera its address without login."""
+    kind: Literal["file", "images", "live"]
+    run_ms: int = 0
+    """Files: the run they are scored as. Live: 0, the decoder opens runs."""
+    height: int
+    """Analysis height in pixels."""
+    decode: DecodeConfig
+    models: dict[str, ModelSpec]
+    alerts: AlertSettings
+    stream_mb: float
+    max_deliveries: int
+    join_wait_s: float
+    config_hash: str
+    origin: str = ""
+    """Live: the configuration file that names it, and its host."""
+
+    @property
+    def extractors(self) -> list[str]:
+        return sorted({m.features for m in self.models.values() if m.features is not None})
+
+    def stages(self, stage: str) -> list[str]:
+        """What of a stage this camera needs: `features` -> ['features:motion']."""
+        if stage == "features":
+            return [f"features:{name}" for name in self.extractors]
+        if stage == "temporal":
+            return [f"temporal:{name}" for name in self.models]
+        return [stage]
+
+    def inputs(self, stage: str) -> list[str]:
+        """The stream kinds a stage of this camera reads."""
+        head, _, name = stage.partition(":")
+        if head == "features":
+            return ["snippets"]
+        if head == "temporal":
+            extractor = self.models[name].features
+            return ["snippets" if extractor is None else f"features:{extractor}"]
+        if head == "alerting":
+            return [f"scores:{m}" for m in self.models]
+        return []
+
+    def output(self, stage: str) -> str:
+        """The stream kind a stage of this camera writes."""
+        head, _, name = stage.partition(":")
+        return {"decode": "snippets", "features": stage, "temporal": f"scores:{name}", "alerting": "scores"}[head]
+
+    def groups(self, stream_kind: str) -> list[str]:
+        """Consumer groups that must exist on a stream before the first entry is written."""
+        readers = [s for stage in ("features", "temporal", "alerting") for s in self.stages(stage)]
+        return [s for s in readers if stream_kind in self.inputs(s)]
+
+    def all_streams(self) -> list[str]:
+        return [self.output(s) for stage in STAGES for s in self.stages(stage)]
+
+    def bound(self, message: Message) -> Bound:
+        """The entries of this kind and size that fit into `stream_mb`; at least 2, at most 4096."""
+        entries = int(self.stream_mb * 2**20 // max(1, payload_bytes(message)))
+        return Bound(max(2, min(4096, entries)), drop_oldest=self.live)
+
+    def ensure_streams(self, bus: Bus) -> None:
+        """Create all streams and groups of this camera."""
+        for kind in self.all_streams():
+            bus.ensure_groups(bus.keys.stream(self.camera, kind), self.groups(kind))
+
+    def queue_groups(self, pipe: Any, keys: Keys) -> None:
+        """The same as commands of a transaction; groups that exist answer BUSYGROUP."""
+        for kind in self.all_streams():
+            for group in self.groups(kind):
+                pipe.xgroup_create(keys.stream(self.camera, kind), group, id="0", mkstream=True)
+
+
+def payload_bytes(message: Message) -> int:
+    """Bytes an entry takes, near enough for a bound: its arrays and a header."""
+    size = 600 + message.times_s.nbytes
+    if isinstance(message, Snippet):
+        size += message.pixels.nbytes + len(message.thumb)
+    elif isinstance(message, Features):
+        size += message.values.nbytes + len(message.thumb) + (0 if message.cells is None else message.cells.nbytes)
+    elif isinstance(message, Scores):
+        size += message.raw.nbytes + message.reference.nbytes + len(message.thumb)
+    elif isinstance(message, Fused):
+        size += message.score.nbytes * (1 + 2 * len(message.raw))
+    return size
+
+
+def model_specs(models: Mapping[str, ModelConfig]) -> dict[str, ModelSpec]:
+    """Read what the checkpoints say of themselves. Raises CheckpointError or ConfigError."""
+    from stages.files.checkpoint import load_checkpoint
+    from stages.temporal.registry import reads_features
+
+    specs = {}
+    for name, model in models.items():
+        if model.checkpoint is None:
+            specs[name] = ModelSpec(kind=model.kind, features=reads_features(model.kind, None, model.features))
+        else:
+            path = Path(model.checkpoint).resolve()
+            checkpoint = load_checkpoint(path)
+            try:
+                learned = Preprocessing.read(checkpoint.meta)
+                features = reads_features(checkpoint.kind, checkpoint, model.features)
+            except CheckpointError as error:
+                raise CheckpointError(f"{path}: {error}") from error
+            specs[name] = ModelSpec(
+                kind=checkpoint.kind, features=features, checkpoint=str(path), sha256=checkpoint.sha256,
+                learned=learned,
+            )  # fmt: skip
+    return specs
+
+
+def _check_room(stream_mb: float, frames: int, height: int) -> None:
+    """A stream must hold the snippet that is read and the next; a picture is taken to be 16:9."""
+    snippet_mb = frames * height * (height * 16 / 9) * 3 / 2**20
+    if 2 * snippet_mb > stream_mb:
+        raise ConfigError(
+            f"redis.stream_mb: {stream_mb:g} is too little for two snippets of {frames} frames of {height} pixels' "
+            f"height; set it to {math.ceil(2 * snippet_mb)}, or decode.height or decode.snippet_frames lower"
+        )
+
+
+def make_spec(
+    config: Config,
+    *,
+    camera: str,
+    source: str,
+    kind: Literal["file", "images", "live"],
+    run_ms: int = 0,
+    decode: DecodeConfig | None = None,
+    models: Mapping[str, ModelConfig] | None = None,
+    alerts: AlertSettings | None = None,
+    specs: dict[str, ModelSpec] | None = None,
+) -> CameraSpec:
+    """The registry entry of a camera under a configuration.
+
+    It is decoded as its models have learned. Raises CheckpointError, or ConfigError: a model that does not exist, a
+    decode section that contradicts a checkpoint, or snippets too large for `redis.stream_mb`.
+    """
+    from stages.features.registry import analysis_height
+
+    alerts = alerts or config.alerts
+    specs = specs if specs is not None else model_specs(models or config.models)
+    decode = decode_as_learned(decode or config.decode, f"cameras.{camera}.decode" if decode else "decode", specs)
+    heights = [analysis_height(m.features) for m in specs.values()]
+    values: dict[str, Any] = {
+        "height": decode.height or max(heights), "decode": decode, "models": specs, "alerts": alerts,
+    }  # fmt: skip
+    _check_room(config.redis.stream_mb, decode.snippet_frames, values["height"])
+    # Where a checkpoint lies does not change a score; what it holds does.
+    identity = {n: (m.kind, m.features, m.sha256) for n, m in specs.items()}
+    return CameraSpec(
+        camera=camera, source=source, kind=kind, live=kind == "live", run_ms=run_ms,
+        stream_mb=config.redis.stream_mb, max_deliveries=config.runtime.max_deliveries,
+        join_wait_s=config.runtime.join_wait_s,
+        config_hash=settings_hash(decode, alerts, identity, str(values["height"])), **values,
+    )  # fmt: skip

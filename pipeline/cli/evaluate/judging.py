@@ -1,0 +1,160 @@
+"""From scores of a manifest's videos, however they came about, to figures: fused, and of each model alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.cli.score.command import Scoring
+from pipeline.cli.session import checkpoints_of
+from pipeline.config.load import Config, DecodeConfig
+from stages.errors import UsageError
+from stages.text import counted
+
+if TYPE_CHECKING:
+    from stages.evaluation.evaluate import Metrics
+    from stages.files.checkpoint import Checkpoint
+    from stages.files.manifest import Entry
+    from stages.files.scores_csv import ScoresTable
+
+LOOKAHEAD_SNIPPETS = 5
+"""Later snippets that an RTFM in its streaming `lookahead` form waits for (stages/temporal/weak/rtfm.py, LOOKAHEAD)."""
+NAMED = 5
+"""Videos that are named before the work; all are afterwards."""
+PUBLISHED_SCORES = ({"by": "picture", "patch_px": 0}, {"patch_px": 0})
+"""How future-frame papers judge a frame, as newer and older checkpoints say it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """Scores by `Entry.video`."""
+
+    config: Config
+    """As used: the decode section is that of the footage."""
+    tables: dict[str, ScoresTable]
+    alerts: dict[str, list[dict]] | None = None
+    """As raised; None: nothing streamed, so what would be raised is worked out."""
+    warmup_until_s: Mapping[str, float] | None = None
+    scoring: Scoring | None = None
+    """The finished `score` that all columns come from; None where some do not."""
+    notes: tuple[str, ...] = ()
+    failed: bool = False
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], scoring: Scoring) -> Scored:
+        """The results of a finished `score`."""
+        from stages.files.scores_csv import read_scores
+
+        by_path = {Path(r.file).resolve(): r for r in scoring.results}
+        found = [(e.video, by_path[e.path.resolve()]) for e in entries if e.path.resolve() in by_path]
+        return cls(
+            config=scoring.config,
+            tables={video: read_scores(scoring.out / r.csv) for video, r in found if r.csv},
+            alerts={video: r.alerts for video, r in found},
+            warmup_until_s={video: r.warmup_until_s for video, r in found},
+            scoring=scoring,
+            failed=bool(scoring.missing) or any(r.failed for r in scoring.results),
+        )
+
+    def warmup_lines(self) -> list[str]:
+        return self.scoring.warmup_lines() if self.scoring else []
+
+
+def unjudged_line(manifest: Path, entries: Sequence[Entry]) -> str:
+    """Says before hours of work which videos nobody can judge; empty if all can be. Raises UsageError if none can."""
+    unknown = [entry.video for entry in entries if entry.truth is None]
+    if len(unknown) == len(entries):
+        raise UsageError(
+            f"{manifest}: no video can be judged, for none has anomalies or label 0; add them, or use 'oddwatch score'"
+        )
+    if not unknown:
+        return ""
+    some = ", ".join(unknown[:NAMED]) + (", ..." if len(unknown) > NAMED else "")
+    return (
+        f"{len(unknown)} of {counted(len(entries), 'video')} will be scored, but not judged, "
+        f"for the manifest gives neither anomalies nor label 0: {some}"
+    )
+
+
+def judge_scored(
+    entries: Sequence[Entry], scored: Scored, mode: str, threshold: float | None = None, *, over_seeds: bool = False
+) -> Metrics:
+    """All figures. Raises UsageError if no video can be judged."""
+    from stages.evaluation.alarms import at_threshold
+    from stages.evaluation.evaluate import evaluate
+    from stages.evaluation.replay import alone
+    from stages.evaluation.seeds import check_seeds, seed_figures
+
+    checkpoints = checkpoints_of(scored.config)
+    settings = scored.config.alerts
+    level = settings.raise_at if threshold is None else threshold
+    settings = settings if threshold is None else at_threshold(settings, threshold)
+    stretched = {n: int(c.meta["architecture"]["t_in"]) for n, c in checkpoints.items() if c.kind == "future_frame"}
+
+    def judged(tables: Mapping[str, ScoresTable], alerts: Mapping[str, list[dict]] | None, names: list[str]) -> Metrics:
+        if alerts is None:
+            alerts = {video: _raised(table, scored, video, settings) for video, table in tables.items()}
+        return evaluate(
+            entries,
+            tables,
+            alerts,
+            level,
+            mode,  # type: ignore[arg-type]
+            stretched=stretched if mode == "paper" else {},
+            snippet_frames=scored.config.decode.snippet_frames,
+            fps=scored.config.decode.fps,
+            lookahead_frames=_lookahead([checkpoints[name] for name in names], scored.config.decode),
+        )
+
+    metrics = judged(scored.tables, scored.alerts if threshold is None else None, list(checkpoints))
+    notes = [*metrics.notes, *scored.notes, *(_unpublished(checkpoints) if mode == "paper" else ())]
+    if len(metrics.models) < 2:
+        return replace(metrics, notes=notes)
+    models: dict[str, dict] = {}
+    for name, ranking in metrics.models.items():
+        models[name] = dict(ranking)
+        if name in checkpoints:
+            reference = np.asarray(checkpoints[name].meta["reference"], np.float32)
+            tables = {v: alone(t, name, reference) for v, t in scored.tables.items() if name in t.models}
+            own = judged(tables, None, [name])
+            models[name] |= {
+                "checkpoint": str(scored.config.models[name].checkpoint), "events": own.events,
+                "false_alarms": own.false_alarms, "false_alarms_per_hour": own.false_alarms_per_hour,
+            }  # fmt: skip
+    seeds: dict[str, Any] | None = None
+    if over_seeds:
+        pairs = [(str(scored.config.models[n].checkpoint), c) for n, c in checkpoints.items()]
+        seeds = {"seeds": check_seeds(pairs), "models": list(checkpoints), **seed_figures(list(checkpoints), models)}
+    return replace(metrics, models=models, over_seeds=seeds, notes=notes)
+
+
+def _unpublished(checkpoints: Mapping[str, Checkpoint]) -> list[str]:
+    """What of a model is not as in its paper, even so."""
+    notes = []
+    for name, checkpoint in checkpoints.items():
+        meta = checkpoint.meta
+        if meta.get("arch") == "conv_transformer":
+            notes.append(f"{name}: a predictor of our own, whatever the protocol")
+        if checkpoint.kind == "future_frame" and meta.get("score", {}) not in PUBLISHED_SCORES:
+            notes.append(f"{name}: not judged by the PSNR of the whole picture, as published")
+        if checkpoint.kind == "rtfm" and meta["architecture"].get("mode") == "causal":
+            notes.append(f"{name}: a causal RTFM has no published form; scored as in a stream")
+    return notes
+
+
+def _raised(table: ScoresTable, scored: Scored, video: str, settings: Any) -> list[dict]:
+    from stages.evaluation.alarms import alarms
+
+    warm_s = (scored.warmup_until_s or {}).get(video, 0.0)
+    score = np.where(table.times_s < warm_s, np.nan, table.score)
+    return [{"start_frame": a, "end_frame": b} for a, b in alarms(table.times_s, score, settings)]
+
+
+def _lookahead(checkpoints: Sequence[Checkpoint], decode: DecodeConfig) -> int:
+    """Kept frames that the slowest of the models waits for."""
+    waits = any(c.kind == "rtfm" and c.meta["architecture"].get("mode") == "lookahead" for c in checkpoints)
+    return LOOKAHEAD_SNIPPETS * decode.snippet_frames if waits else 0

@@ -1,0 +1,143 @@
+"""What a decoder process does: one camera's messages onto its `snippets` stream."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from pipeline.bus.codec import encode, encode_state
+from pipeline.bus.commit import Left, Look, trim
+from pipeline.bus.ids import Encoded
+from pipeline.bus.streams import OUTAGE, Bus
+from pipeline.cameras.spec import CameraSpec
+from pipeline.pixels.writer import FrameWriter
+from stages.errors import LeaseLost
+from stages.messages import Message, Snippet
+from stages.stage import as_array
+
+log = logging.getLogger(__name__)
+
+FULL_POLL_S = 0.004
+"""How soon a full stream is looked at again at first, times its entries at last: the more there are, the longer its
+readers have work."""
+MAX_POLL_S = 0.05
+CALM_AFTER = 60
+"""Messages without trouble after which the same trouble is said again."""
+Beat = Callable[[], None]
+"""Called often: proof that the decoder lives. A silent decoder is killed and replaced."""
+
+
+class Feed:
+    """Publishes to `snippets` under the decode lease; survives outages of Redis by repeating the same message."""
+
+    def __init__(
+        self, bus: Bus, spec: CameraSpec, token: str, beat: Beat, frames: FrameWriter | None = None
+    ) -> None:  # fmt: skip
+        """`frames`: shared memory for the pixels; without it they travel with the messages."""
+        keys = bus.keys
+        self._frames = frames
+        self.bus = bus
+        self.spec = spec
+        self.beat = beat
+        self.stream = keys.stream(spec.camera, "snippets")
+        self.state_key = keys.state(spec.camera, "decode")
+        self._lease = (keys.lease(spec.camera, "decode"), token)
+        self._health = keys.health(spec.camera)
+        self._free = 0
+        """Entries that certainly still fit (archives)."""
+        self._trouble = ""
+        self._calm = 0
+
+    def publish(self, message: Message, state: dict[str, int], health: dict[str, str] | None = None) -> None:
+        """Write one message with the state to continue from. Blocks while an archive's readers are behind.
+
+        Raises LeaseLost when another decoder has taken the camera over.
+        """
+        bound = self.spec.bound(message)
+        self._wait_for_room(bound.entries)
+
+        def also(pipe: Any) -> None:
+            pipe.hset(self.state_key, mapping=encode_state({k: as_array(v) for k, v in state.items()}))
+            if health:
+                pipe.hset(self._health, mapping=health)
+
+        entry = self._encoded(message, bound.entries)
+        look = Look(self.stream, trim=True)
+        wait_s = 0.05
+        while True:
+            self.beat()
+            try:
+                left = self.bus.settle(self._lease, outputs=[(self.stream, entry, bound)], also=also, look=look)
+                self._after(left, bound.entries)
+                self._calm += 1
+                break
+            except redis.OutOfMemoryError as error:
+                self._say(error)
+                if self._make_room(drop_unread=self.spec.live and wait_s > 0.05):
+                    continue
+            except (redis.RedisError, *OUTAGE) as error:
+                self._say(error)
+            time.sleep(wait_s)
+            wait_s = min(2.0, wait_s * 2)
+
+    def _encoded(self, message: Message, entries: int) -> Encoded:
+        """With its pixels, or with where they lie: written once, however often the message has to be sent."""
+        where = None
+        if self._frames is not None and isinstance(message, Snippet):
+            where = self._frames.write(message, entries)
+        return Encoded(message.id, encode(message, {} if where is None else {"pixels": where}))
+
+    def _after(self, left: Left, entries: int) -> None:
+        self._free = entries - left.entries
+        if self._frames is not None:
+            self._frames.release(left.needed, left.entries == 0)
+
+    def _make_room(self, drop_unread: bool) -> bool:
+        try:
+            return self.bus.make_room(self.stream, drop_unread)
+        except (redis.RedisError, *OUTAGE) as error:
+            self._say(error)
+            return False
+
+    def remember(self, state: dict[str, int]) -> None:
+        """Save state without a message. Raises LeaseLost."""
+        values = encode_state({k: as_array(v) for k, v in state.items()})
+        self.bus.settle(self._lease, also=lambda pipe: pipe.hset(self.state_key, mapping=values))
+
+    def note(self, **health: str) -> None:
+        """Update the camera's health, if Redis answers and the camera is still ours."""
+        try:
+            self.bus.settle(self._lease, also=lambda pipe: pipe.hset(self._health, mapping=health))
+        except (redis.RedisError, LeaseLost, *OUTAGE) as error:
+            log.debug("%s: health not noted: %s", self.spec.camera, error)
+
+    def _say(self, error: BaseException) -> None:
+        """Once for each kind of trouble: whatever it is (away, full, read-only, loading), waiting is what helps."""
+        kind = type(error).__name__
+        is_new = kind != self._trouble or self._calm >= CALM_AFTER
+        self._trouble, self._calm = kind, 0
+        if is_new and isinstance(error, redis.OutOfMemoryError):
+            then = "dropping its oldest snippets" if self.spec.live else "waiting for its readers"
+            log.warning("%s: Redis is full; %s (maxmemory, redis.memory_mb or redis.stream_mb)", self.spec.camera, then)
+        elif is_new:
+            log.warning("%s: Redis cannot take the next snippet (%s); waiting", self.spec.camera, error)
+
+    def _wait_for_room(self, entries: int) -> None:
+        wait_s = FULL_POLL_S
+        while not self.spec.live and self._free <= 0:
+            self.beat()
+            try:
+                self._after(trim(self.bus.wire, self.stream), entries)
+            except (redis.RedisError, *OUTAGE) as error:
+                if "no such key" in str(error):
+                    return
+                self._say(error)
+                time.sleep(0.5)
+                continue
+            if self._free <= 0:
+                time.sleep(wait_s)
+                wait_s = min(FULL_POLL_S * entries, MAX_POLL_S, wait_s * 2)

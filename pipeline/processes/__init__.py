@@ -1,0 +1,1 @@
+"""What every process of Oddwatch does to itself before it works."""

@@ -1,0 +1,219 @@
+"""Keeps the workers of a host alive: starts them, restarts those that die, frees what they held."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import redis
+
+from pipeline.bus.embedded import die_with_parent
+from pipeline.bus.keys import Keys
+from pipeline.bus.streams import OUTAGE, Bus, connect
+from pipeline.leases.lease import release
+from pipeline.observe.status import drained
+from pipeline.supervisor.host import Host, log_to_stderr, run_worker, set_title
+from stages.errors import BusError, OddwatchError
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 10.0
+"""Seconds a worker has to finish its turn before it is killed."""
+DRAIN_S = 10.0
+"""Seconds that the stages have to finish what was decoded."""
+START = "import sys; sys.path[:] = sys.argv[1:]; from pipeline.supervisor.supervisor import main; main()"
+"""Code of the supervisor process; `-m` would look for modules in the current folder first, which may hold anything."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One place for a worker process, and the process now in it."""
+
+    stage: str
+    name: str
+    pid: int = 0
+    token: str = ""
+    started_s: float = 0.0
+    restart_at_s: float = 0.0
+    quick_deaths: int = 0
+
+
+class Supervisor:
+    """Forks one process per place in `stages` and restarts what ends. Single-threaded, so forking is safe."""
+
+    def __init__(self, host: Host, stages: dict[str, int], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._host = host
+        self._clock = clock
+        self._children = [
+            Child(stage, f"{os.uname().nodename}-{os.getpid()}-{stage}-{n}")
+            for stage, count in stages.items()
+            for n in range(count)
+        ]
+        self.stopping = False
+
+    def run(self) -> None:
+        """Keep everything running until `stopping`; then end the workers, decoders first."""
+        while not self.stopping:
+            self.turn()
+            time.sleep(0.05)
+        self._end_all()
+
+    def turn(self) -> None:
+        """Reap what died, start what is due."""
+        for child in self._children:
+            if child.pid and self._has_ended(child):
+                self._after_death(child)
+            if not child.pid and self._clock() >= child.restart_at_s:
+                self._start(child)
+
+    def _start(self, child: Child) -> None:
+        child.token = f"{child.name}:{uuid.uuid4().hex[:12]}"
+        child.started_s = self._clock()
+        supervisor = os.getpid()
+        child.pid = os.fork()
+        if child.pid == 0:
+            code = 1
+            try:
+                gc.freeze()  # looking for garbage among what is shared would copy it
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                die_with_parent(supervisor)
+                set_title(f"oddwatch worker {child.stage} ({child.name})")
+                code = run_worker(self._host, child.stage, child.name, child.token)
+            except BaseException:
+                logging.exception("the %s worker failed", child.stage)
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+
+    def _has_ended(self, child: Child) -> bool:
+        pid, status = os.waitpid(child.pid, os.WNOHANG)
+        if pid and not self.stopping:
+            log.warning("worker %s %s; starting another", child.name, _how(status))
+        return bool(pid)
+
+    def _after_death(self, child: Child) -> None:
+        """Free its leases at once, so that its cameras do not wait for them to run out; restart with back-off."""
+        lived_s = self._clock() - child.started_s
+        child.quick_deaths = child.quick_deaths + 1 if lived_s < 10 else 0
+        child.restart_at_s = self._clock() + (min(30.0, 0.1 * 2**child.quick_deaths) if child.quick_deaths > 1 else 0)
+        child.pid = 0
+        try:
+            free_leases(connect(self._host.url), Keys(self._host.prefix), child.name, child.token)
+        except (BusError, redis.RedisError, *OUTAGE):
+            log.info("its leases run out by themselves: Redis does not answer")
+
+    def _end_all(self) -> None:
+        """Decoders first; the other stages go when what was decoded has passed through them."""
+        self._end([c for c in self._children if c.stage == "decode"])
+        deadline = self._clock() + DRAIN_S
+        try:
+            bus = Bus(connect(self._host.url), Keys(self._host.prefix))
+            while self._clock() < deadline and not drained(bus):
+                time.sleep(0.1)
+        except (BusError, redis.RedisError, *OUTAGE):
+            log.info("stopping without draining: Redis does not answer")
+        self._end([c for c in self._children if c.stage != "decode"])
+
+    def _end(self, children: list[Child]) -> None:
+        for child in children:
+            if child.pid:
+                os.kill(child.pid, signal.SIGTERM)
+        deadline = self._clock() + GRACE_S
+        for child in children:
+            while child.pid:
+                if self._has_ended(child):
+                    child.pid = 0
+                elif self._clock() > deadline:
+                    os.kill(child.pid, signal.SIGKILL)
+                time.sleep(0.01)
+
+
+def free_leases(client: Any, keys: Keys, name: str, token: str) -> None:
+    """Give back everything a dead worker held."""
+    with contextlib.closing(client):
+        client.hdel(keys.workers, name)
+        pattern = f"{keys.prefix}:*:lease:*"
+        for key in client.scan_iter(match=pattern, count=1000):
+            camera, _, stage = key.decode().removeprefix(f"{keys.prefix}:{{").partition("}:lease:")
+            release(client, keys, camera, stage, token)
+
+
+def _how(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"was killed by signal {os.WTERMSIG(status)}"
+    return f"ended with code {os.WEXITSTATUS(status)}"
+
+
+class LocalWorkers:
+    """The workers of this host under a supervisor in a process of its own, which ends with this one."""
+
+    def __init__(self, host: Host, stages: dict[str, int], preload: list[str]) -> None:
+        """`preload`: modules imported once, for all workers."""
+        self._host = host
+        self._order = {
+            "host": host.model_dump(mode="json"), "stages": stages, "preload": preload, "parent": os.getpid(),
+        }  # fmt: skip
+        self._quick_deaths = 0
+        self._start()
+
+    def check(self) -> None:
+        """Start another supervisor if this one was killed. Raises OddwatchError if it keeps ending at once."""
+        code = self._process.poll()
+        if code is None:
+            return
+        self._quick_deaths = self._quick_deaths + 1 if time.monotonic() - self._started_s < 10 else 0
+        if self._quick_deaths > 3:
+            raise OddwatchError(f"the workers of this host cannot be started (code {code}); see the lines above")
+        log.warning("the supervisor ended (code %s); starting another", code)
+        self._start()
+
+    def stop(self) -> None:
+        """End the supervisor and its workers; waits for them."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(DRAIN_S + 2 * GRACE_S + 5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def _start(self) -> None:
+        self._started_s = time.monotonic()
+        # The order goes through stdin, so that no secret is among its arguments.
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", START, *sys.path], stdin=subprocess.PIPE, start_new_session=True
+        )
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(self._order).encode() + b"\n")
+        self._process.stdin.close()
+
+
+def main() -> None:
+    """Entry of the supervisor process; its order comes as one line on stdin."""
+    order = json.loads(sys.stdin.buffer.readline())
+    die_with_parent(order["parent"])
+    host = Host.model_validate(order["host"])
+    log_to_stderr(host.log_level, "supervisor")
+    set_title("oddwatch supervisor")
+    for module in order["preload"]:  # imported once, shared by all workers
+        import_module(module)
+    supervisor = Supervisor(host, order["stages"])
+
+    def stop(*_: object) -> None:
+        supervisor.stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent decides when a Ctrl-C has been drained
+    supervisor.run()

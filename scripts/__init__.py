@@ -1,0 +1,1 @@
+"""For developers: benchmarks, simulation, experiments. They drive the product; nothing imports them."""

@@ -1,0 +1,1 @@
+"""`python -m scripts.bench`: what Oddwatch costs, each figure beside what it is compared with, in the same run."""

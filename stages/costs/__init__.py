@@ -1,0 +1,3 @@
+"""What the stages cost on this machine, measured on a sample through the real stages; `oddwatch plan` reckons with
+it.
+"""

@@ -1,0 +1,1 @@
+"""Looks into containers: opens them, walks their boxes, says what they promise and what is missing."""

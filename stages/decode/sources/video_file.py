@@ -1,0 +1,229 @@
+"""Reads a video file to its end, whatever its state."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from stages.decode.containers.opening import open_file, packets, picture_stream, reason
+from stages.decode.containers.wholeness import bytes_missing
+from stages.decode.cutter import Picture
+from stages.decode.damage_gate import Gate
+from stages.decode.scaler import Scaler
+from stages.decode.settings import DecodeSettings, Heartbeat, no_heartbeat
+from stages.decode.source import Source
+from stages.decode.timeline import Timeline, stamp_s
+from stages.decode.unreferenced import OutOfOrder, Sparing, sparing
+from stages.errors import SourceError
+from stages.text import counted
+
+READ_ERRORS = 8
+"""Read errors in a row, without a packet between them, after which the rest of a file is given up."""
+FILE_THREADS = 4
+"""The same on every machine: see DecodeSettings.threads."""
+SMALL_PIXELS = 640 * 480
+"""Up to here one thread reads thousands of frames a second, and several would only cost more between them."""
+HIDDEN_FRAMES = ("vp8", "vp9", "av1", "libdav1d", "libvpx", "libvpx-vp9")
+"""Codecs with packets that show nothing."""
+
+
+class _Damage(Exception):
+    """Met while decoding on several threads."""
+
+
+class VideoFile:
+    """The pictures of one video file. `status` is valid once they have all been read.
+
+    Several threads lose pictures around damage, how many depends on how many threads. So at the first sign of it
+    the file is read again from its beginning on one thread, and what was already given out is passed over. The same
+    where pictures were spared and do not come in the order that their packets promised.
+    """
+
+    def __init__(self, source: Source, settings: DecodeSettings, heartbeat: Heartbeat = no_heartbeat) -> None:
+        self._source = source
+        self._settings = settings
+        self._heartbeat = heartbeat
+        self._given = 0
+        self._unread = 0
+        self._faulty = 0
+        self._why = ""
+        self._last_s = 0.0
+        self._early_s = 0.0
+        self.status = "complete"
+
+    def pictures(self) -> Generator[Picture, None, None]:
+        """Every picture that can be decoded. Raises SourceError if there is none."""
+        size = self._size()
+        try:
+            with closing(self._read()) as pictures:
+                for picture in pictures:
+                    self._given += 1
+                    yield picture
+        except (_Damage, OutOfOrder):
+            with closing(self._read(again=True)) as pictures:
+                for index, picture in enumerate(pictures):
+                    if index >= self._given:
+                        self._given += 1
+                        yield picture
+        if not self._given:
+            why = f" ({self._why})" if self._why else ""
+            raise SourceError(f"{self._source.redacted}: not one picture in it can be decoded{why}; fetch it again")
+        self.status = self._verdict(size)
+
+    def _read(self, again: bool = False) -> Generator[Picture, None, None]:
+        settings = self._settings
+        with open_file(self._source, settings.open_timeout_s, settings.read_timeout_s) as container:
+            stream = picture_stream(container, self._source)
+            threads = 1 if again else settings.threads or _threads(stream)
+            stream.thread_type = "NONE" if threads == 1 else "AUTO"
+            stream.codec_context.thread_count = threads
+            spare = None if again else sparing(stream, settings.fps)
+            careful = threads == 1 and spare is None
+            decoder = _Decoder(container, stream, self._heartbeat, spare, careful)
+            timeline = Timeline(1 / float(stream.average_rate or stream.guessed_rate or 25))
+            aspect = stream.sample_aspect_ratio
+            scaler, gate = None, Gate()
+            for pts, frame, damaged in decoder.frames(gate):
+                self._last_s = timeline.place(stamp_s(pts, stream.time_base))
+                if frame is None:
+                    yield Picture(time_s=self._last_s, pixels=_spared)
+                    continue
+                scaler = scaler or Scaler(frame, settings.height, aspect)
+                fault = gate.fault(frame, damaged)
+                if fault and not careful:
+                    raise _Damage
+                self._faulty += bool(fault)
+                yield Picture(time_s=self._last_s, pixels=partial(scaler.pixels, frame), fault=fault)
+            self._unread, self._why = decoder.unread, decoder.why
+            self._early_s = _early_s(container, self._last_s)
+
+    def _size(self) -> int:
+        return 0 if "://" in self._source.uri else _size(self._source.uri)
+
+    def _verdict(self, size: int) -> str:
+        if self._size() > size:
+            return f"growing: {self._size() - size} bytes were added while it was read; score it again when it is done"
+        missing = 0 if "://" in self._source.uri else bytes_missing(Path(self._source.uri))
+        if missing:
+            return f"truncated: the file ends {counted(missing, 'byte')} early" + self._damage("; ")
+        if self._early_s:
+            return f"truncated: the file ends {self._early_s:.1f} s early" + self._damage("; ")
+        return self._damage("damaged: ") or "complete"
+
+    def _damage(self, lead: str) -> str:
+        if not self._unread and not self._faulty:
+            return ""
+        return f"{lead}{counted(self._unread, 'packet')} cannot be decoded, {counted(self._faulty, 'picture')} faulty"
+
+
+class _Decoder:
+    """Packets to frames, past whatever cannot be read. Not `careful`: raises _Damage instead."""
+
+    def __init__(
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        heartbeat: Heartbeat,
+        spare: Sparing | None,
+        careful: bool,
+    ) -> None:
+        self._container = container
+        self._stream = stream
+        self._heartbeat = heartbeat
+        self._spare = spare
+        self._careful = careful
+        self._damaged_pts: set[int | None] = set()
+        self.unread = 0
+        self.why = ""
+
+    def frames(self, gate: Gate) -> Iterator[tuple[int | None, av.VideoFrame | None, bool]]:
+        """(pts, frame or None for one that was spared, whether its packet was damaged) in the order shown."""
+        sent = got = 0
+        for packet in self._packets():
+            self._heartbeat()
+            if self._spare and packet.size > 0 and self._spare.note(packet):
+                continue
+            sent += packet.size > 0 and not packet.is_discard
+            if packet.is_corrupt:
+                self._met_damage()
+                self._damaged_pts.add(packet.pts)
+            try:
+                frames = self._stream.decode(packet)
+            except av.EOFError:
+                continue
+            except av.FFmpegError as error:
+                self._met_damage()
+                self.unread, self.why = self.unread + 1, reason(error)
+                gate.shut()
+                continue
+            for frame in frames:
+                got += 1
+                if self._spare:
+                    yield from self._spared_before(frame.pts)
+                damaged = frame.pts in self._damaged_pts
+                self._damaged_pts.discard(frame.pts)
+                yield frame.pts, frame, damaged
+        # PyAV swallows an error while it empties the decoder, and the frames after it.
+        if 0 < sent - got <= 64 and self._stream.codec_context.name not in HIDDEN_FRAMES:
+            self._met_damage()
+        if self._spare:
+            yield from self._spared_before(None)
+
+    def _spared_before(self, pts: int | None) -> Iterator[tuple[int | None, None, bool]]:
+        assert self._spare is not None
+        for earlier in self._spare.before(pts):
+            yield earlier, None, False
+
+    def _packets(self) -> Iterator[av.Packet]:
+        errors = 0
+        while True:
+            try:
+                for packet in packets(self._container, self._stream):
+                    errors = 0
+                    yield packet
+                return
+            except av.FFmpegError as error:
+                self._met_damage()
+                self.unread, self.why = self.unread + 1, reason(error)
+                errors += 1
+                if errors == READ_ERRORS:
+                    # The decoder still holds the last pictures.
+                    flush = av.Packet()
+                    flush.stream = self._stream
+                    yield flush
+                    return
+
+    def _met_damage(self) -> None:
+        if not self._careful:
+            raise _Damage
+
+
+def _threads(stream: VideoStream) -> int:
+    return 1 if stream.width * stream.height <= SMALL_PIXELS else FILE_THREADS
+
+
+def _spared() -> np.ndarray:
+    raise AssertionError("a picture that sub-sampling keeps was spared")
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def _early_s(container: InputContainer, last_s: float) -> float:
+    """Seconds by which the video ends before the container says. Only FLV is believed: others count audio or guess."""
+    if container.format.name != "flv" or len(container.streams) > 1 or container.duration is None:
+        return 0.0
+    early_s = container.duration / av.time_base - last_s
+    return early_s if early_s > 2.0 else 0.0

@@ -1,0 +1,3 @@
+"""The demo's footage: a simulated courtyard, filmed. A seed comes in; a normal film and one with planted oddities go
+out.
+"""

@@ -1,0 +1,1 @@
+"""Networks of extractors that no library has; weights come in by name."""

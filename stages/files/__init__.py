@@ -1,0 +1,1 @@
+"""The files that are read and written: checkpoints, score CSVs, manifests, foreign arrays; whole or not at all."""

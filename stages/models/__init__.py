@@ -1,1 +1,0 @@
-"""Networks of others, rebuilt from their papers: one file each, inference only."""

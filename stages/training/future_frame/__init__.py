@@ -1,0 +1,1 @@
+"""Trains future-frame predictors on normal footage."""

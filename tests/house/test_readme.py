@@ -1,0 +1,68 @@
+"""What the README and the reference configuration say is so."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from places import ROOT
+
+from pipeline.bus.embedded import EmbeddedServer
+from pipeline.bus.streams import connect
+from pipeline.config.load import Config, load_config
+
+README = (ROOT / "README.md").read_text()
+
+
+def oddwatch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "pipeline.cli", *arguments], capture_output=True, text=True, cwd=ROOT)
+
+
+def test_the_reference_configuration_names_every_key_at_its_default() -> None:
+    reference = ROOT / "configs" / "oddwatch.yaml"
+    assert load_config(reference) == Config()
+    assert _keys(yaml.safe_load(reference.read_text())) == _keys(Config().model_dump(mode="json"))
+
+
+def _keys(value: object, path: str = "") -> set[str]:
+    if not isinstance(value, dict):
+        return {path}
+    return {path} | {k for name, inner in value.items() for k in _keys(inner, f"{path}.{name}")}
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    commands = sorted(set(re.findall(r"^(?:\s*|.*`)oddwatch ([a-z]+)", README, flags=re.MULTILINE)))
+    assert {"score", "fit", "run", "alerts", "status", "check", "evaluate"} <= set(commands)
+    helped = oddwatch("--help").stdout
+    assert all(f" {command} " in helped for command in commands)
+
+
+@pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL))
+def test_the_configurations_of_the_readme_load(tmp_path: Path, block: str) -> None:
+    path = tmp_path / "cameras.yaml"
+    path.write_text(block)
+    assert load_config(path, {"DOOR_LOGIN": "viewer:secret"}).cameras
+
+
+def test_the_ten_lines_of_python_follow_the_alert_stream() -> None:
+    (block,) = re.findall(r"<!-- subscriber -->\n```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(block.strip().splitlines()) <= 10
+    alert = {"phase": "open", "camera": "door", "start_s": 1.5, "severity": "high"}
+    with EmbeddedServer(memory_mb=64) as server:
+        connect(server.url).xadd("oddwatch:alerts", {"alert": json.dumps(alert)})
+        subscriber = subprocess.Popen(
+            [sys.executable, "-c", block], env=os.environ | {"REDIS_URL": server.url}, stdout=subprocess.PIPE, text=True
+        )
+        assert subscriber.stdout is not None
+        try:
+            assert subscriber.stdout.readline() == "open door 1.5 high\n"
+        finally:
+            subscriber.kill()
+            subscriber.wait()
+            subscriber.stdout.close()

@@ -1,0 +1,41 @@
+"""The simulation with synthetic cameras, small: what it says must be so. Some 40 s."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from places import ROOT
+
+SMALL = ("--fps", "8", "--servers", "embedded", "--cells", "50", "--thumb-bytes", "500", "--state-bytes", "2000")
+
+
+def simulated(tmp_path: Path, *arguments: str) -> dict:
+    file = tmp_path / "rows.json"
+    command = [sys.executable, "-m", "scripts.simulate", *arguments, *SMALL, "--json", str(file)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    [row] = json.loads(file.read_text())
+    return row
+
+
+def test_fifty_cameras_go_through_all_stages(tmp_path: Path) -> None:
+    row = simulated(tmp_path, "--cameras", "50", "--seconds", "5")
+    assert row["lanes"] == {"features": [50], "temporal": [50], "alerting": [50]}
+    assert row["offered_per_s"] == 25
+    assert row["published_per_s"] > 0
+    assert row["done_per_s"] > 0
+    assert 0 <= row["p50_ms"] <= row["p99_ms"]
+    assert row["server_ms"] > 0
+    assert min(row["client_ms"].values()) > 0
+    assert row["commands_per_snippet"] >= 8, "four stages settle, three read"
+    assert row["servers_end_at"] > 0
+
+
+def test_a_dead_workers_cameras_go_to_the_others_evenly(tmp_path: Path) -> None:
+    row = simulated(tmp_path, "--cameras", "12", "--death", "--lease-s", "2")
+    assert row["before"] == [4, 4, 4]
+    assert sorted(row["after"]) == [6, 6]
+    assert row["taken_s"] > 0, "until its leases ran out, nobody could take them"
