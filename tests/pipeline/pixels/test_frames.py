@@ -201,7 +201,7 @@ def test_two_processes_at_full_speed_never_see_a_torn_snippet(folder: Path) -> N
     first = entry(pattern(0, True, 64), ring.write(pattern(0, True, 64), 1))
     assert b"pixels:shared" in first
     code = f"""
-import sys; sys.path[:0] = {sys.path!r}
+import sys; sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
 from pathlib import Path
 import numpy as np
 from test_frames import FrameReader, Snippet, entry, pattern

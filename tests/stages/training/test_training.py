@@ -21,9 +21,9 @@ from stages.messages import REFERENCE_LEVELS
 from stages.temporal.registry import build_model
 from stages.temporal.weak.mil import MILConfig
 from stages.temporal.weak.rtfm import RTFMConfig
-from stages.training import weak
 from stages.training.bags import Bags, Video, grouped_folds, label_of
 from stages.training.gather import chosen_split
+from stages.training.weak import train as weak
 from stages.training.weak.crossval import OutOfFold, cross_validate, mean_and_logistic
 from stages.training.weak.curves import curves_figure
 from stages.training.weak.loop import Point, Settings
