@@ -13,7 +13,7 @@ from pipeline.bus.ids import Bound
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import Bus
 from pipeline.cameras.agree import decode_as_learned
-from pipeline.config.load import Config, DecodeConfig, ModelConfig, settings_hash
+from pipeline.config.schema import Config, DecodeConfig, ModelConfig, settings_hash
 from stages.alerting.settings import AlertSettings
 from stages.decode.learned import Preprocessing
 from stages.errors import CheckpointError, ConfigError

@@ -15,7 +15,8 @@ from pipeline.bus.keys import Keys
 from pipeline.bus.streams import OUTAGE, connect
 from pipeline.cameras.spec import make_spec
 from pipeline.cli.session import redis_url
-from pipeline.config.load import CameraConfig, Config, load_config
+from pipeline.config.load import load_config
+from pipeline.config.schema import CameraConfig, Config
 from pipeline.pixels.memory import host_id, shm_root
 from stages.errors import OddwatchError
 

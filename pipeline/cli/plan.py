@@ -20,7 +20,8 @@ from pipeline.cameras.spec import CameraSpec, make_spec
 from pipeline.capacity.formula import MIB, Costs, Demand, Machine, Plan, make_plan
 from pipeline.capacity.rehearse import BusCosts, rehearse
 from pipeline.cli.session import cores, named_models
-from pipeline.config.load import Config, load_config
+from pipeline.config.load import load_config
+from pipeline.config.schema import Config
 from stages.costs.recording import Recording
 from stages.text import counted
 

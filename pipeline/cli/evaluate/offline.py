@@ -14,7 +14,7 @@ from pipeline.cli.evaluate.judging import Scored
 from pipeline.cli.progress import frame_counter
 from pipeline.cli.score.command import score_files
 from pipeline.cli.session import checkpoints_of
-from pipeline.config.load import Config
+from pipeline.config.schema import Config
 from stages.errors import ConfigError, OddwatchError, UsageError
 from stages.text import counted
 

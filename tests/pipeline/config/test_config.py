@@ -10,7 +10,8 @@ from makers import picked
 from places import ROOT
 
 from pipeline.cameras.spec import CameraSpec, make_spec
-from pipeline.config.load import Config, load_config, settings_hash
+from pipeline.config.load import load_config
+from pipeline.config.schema import Config, settings_hash
 from stages.errors import ConfigError
 from stages.messages import Snippet
 
