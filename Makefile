@@ -4,11 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check reference bench clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,9 @@ check: $(STAMP)  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+reference: $(STAMP)  ## write configs/oddwatch.yaml and docs/configuration.md from the model of the configuration
+	$(BIN)/python -m pipeline.config.reference
 
 bench: $(STAMP)  ## benchmarks, side by side with what they are compared with (twenty minutes; BENCH_ARGS=--quick)
 	$(BIN)/python -m scripts.bench $(BENCH_ARGS)

@@ -24,7 +24,6 @@ import torch
 from pipeline.config.load import load_config
 from pipeline.workers.build import resolve_device
 from stages.decode.learned import Preprocessing
-from stages.decode.read import DecodeSettings
 from stages.errors import OddwatchError
 from stages.features.registry import analysis_height, build_extractor
 from stages.files.checkpoint import save_checkpoint
@@ -78,7 +77,7 @@ def clips(manifest: Path) -> tuple[list[Video], str, dict]:
     """The clips with features, plain and mirrored; the extractor's id; the preprocessing."""
     settings = load_config(None)
     extractor = build_extractor("i3d", resolve_device("auto"))
-    decode = DecodeSettings(height=analysis_height("i3d"), snippet_frames=settings.decode.snippet_frames)
+    decode = settings.decode.settings(analysis_height("i3d"))
     cache = FeatureCache(cache_folder(os.environ, default_home(os.environ)))
     footage = Footage(extractor=extractor, settings=decode, cache=cache, mirrored=True)
     entries = read_manifest(manifest)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.config.load import DecodeConfig
+from pipeline.config.schema import DecodeConfig
 from stages.errors import ConfigError
 
 if TYPE_CHECKING:

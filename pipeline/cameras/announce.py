@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import Registry, register, retire, unregister
 from pipeline.cameras.spec import CameraSpec, make_spec
-from pipeline.config.load import Config
+from pipeline.config.schema import Config
 from stages.errors import UsageError
 
 log = logging.getLogger(__name__)

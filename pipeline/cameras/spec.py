@@ -13,9 +13,10 @@ from pipeline.bus.ids import Bound
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import Bus
 from pipeline.cameras.agree import decode_as_learned
-from pipeline.config.load import Config, DecodeConfig, ModelConfig, settings_hash
+from pipeline.config.schema import Config, DecodeConfig, ModelConfig, settings_hash
 from stages.alerting.settings import AlertSettings
 from stages.decode.learned import Preprocessing
+from stages.decode.settings import DecodeSettings
 from stages.errors import CheckpointError, ConfigError
 from stages.messages import Features, Fused, Message, Scores, Snippet
 
@@ -61,6 +62,11 @@ class CameraSpec(BaseModel):
     @property
     def extractors(self) -> list[str]:
         return sorted({m.features for m in self.models.values() if m.features is not None})
+
+    @property
+    def decode_settings(self) -> DecodeSettings:
+        """What its decoder is told."""
+        return self.decode.settings(self.height)
 
     def stages(self, stage: str) -> list[str]:
         """What of a stage this camera needs: `features` -> ['features:motion']."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,8 @@ from pipeline.bus.keys import Keys
 from pipeline.bus.streams import OUTAGE, connect
 from pipeline.cameras.spec import make_spec
 from pipeline.cli.session import redis_url
-from pipeline.config.load import CameraConfig, Config, load_config
+from pipeline.config.load import load_config
+from pipeline.config.schema import CameraConfig, Config
 from pipeline.pixels.memory import host_id, shm_root
 from stages.errors import OddwatchError
 
@@ -112,16 +114,12 @@ def _camera(config: Config, name: str, camera: CameraConfig) -> Finding:
     """One picture, or the reason why not."""
     import time
 
-    from stages.decode.read import DecodeSettings
     from stages.decode.source import live_source
     from stages.decode.sources.camera import read_live
+    from stages.features.registry import analysis_height
     from stages.messages import Snippet
 
-    section = camera.decode or config.decode
-    settings = DecodeSettings(
-        height=section.height or 240, snippet_frames=1, open_timeout_s=section.open_timeout_s,
-        read_timeout_s=section.read_timeout_s, transport=section.transport,
-    )  # fmt: skip
+    settings = replace((camera.decode or config.decode).settings(analysis_height(None)), snippet_frames=1)
     try:
         messages = read_live(live_source(camera.source, name), settings, 0, time.time, lambda: None)
         for message in messages:

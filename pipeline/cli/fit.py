@@ -37,7 +37,6 @@ def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | N
     from pipeline.cli.progress import frame_counter
     from pipeline.workers.build import resolve_device
     from stages.decode.learned import Preprocessing
-    from stages.decode.read import DecodeSettings
     from stages.decode.source import expand
     from stages.features.of_files import clip_features
     from stages.features.registry import analysis_height, build_extractor
@@ -54,10 +53,7 @@ def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | N
                 f"{source.redacted}: fit on recorded footage; a live camera learns by itself in 'oddwatch run'"
             )
     extractor = build_extractor(features, resolve_device(settings.workers.device), engine=settings.workers.engine)
-    decode = DecodeSettings(
-        height=settings.decode.height or analysis_height(features),
-        snippet_frames=settings.decode.snippet_frames, fps=settings.decode.fps,
-    )  # fmt: skip
+    decode = settings.decode.settings(analysis_height(features))
     with frame_counter([s.uri for s in sources], "learning") as count:
 
         def clips() -> Iterator[Iterator]:

@@ -116,17 +116,13 @@ def _from_footage(
     from pipeline.cli.progress import frame_counter
     from pipeline.workers.build import resolve_device
     from stages.decode.learned import Preprocessing
-    from stages.decode.read import DecodeSettings
     from stages.decode.source import expand
     from stages.features.registry import analysis_height, build_extractor
     from stages.training.cache import FeatureCache, cache_folder
     from stages.weights.arrays import default_home
 
     settings = load_config(config)
-    decode = DecodeSettings(
-        height=settings.decode.height or analysis_height(features),
-        snippet_frames=settings.decode.snippet_frames, fps=settings.decode.fps,
-    )  # fmt: skip
+    decode = settings.decode.settings(analysis_height(features))
     sources = expand(normal)
     extractor = build_extractor(features, resolve_device(settings.workers.device), engine=settings.workers.engine)
     if extractor.sparse or extractor.dim != dim:

@@ -24,7 +24,8 @@ from pipeline.cameras.announce import Announcer, live_specs, origin_of
 from pipeline.cameras.spec import STAGES, CameraSpec
 from pipeline.cli.follow import alert_line
 from pipeline.cli.session import Session, host_for, local_workers, open_session, redis_url
-from pipeline.config.load import Config, load_config
+from pipeline.config.load import load_config
+from pipeline.config.schema import Config
 from pipeline.observe.metrics import serve_metrics
 from pipeline.observe.status import account_lines, read_status
 from pipeline.pixels.sweep import swept

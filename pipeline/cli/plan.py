@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +20,8 @@ from pipeline.cameras.spec import CameraSpec, make_spec
 from pipeline.capacity.formula import MIB, Costs, Demand, Machine, Plan, make_plan
 from pipeline.capacity.rehearse import BusCosts, rehearse
 from pipeline.cli.session import cores, named_models
-from pipeline.config.load import Config, load_config
+from pipeline.config.load import load_config
+from pipeline.config.schema import Config
 from stages.costs.recording import Recording
 from stages.text import counted
 
@@ -94,12 +95,9 @@ def _facts(path: Path) -> SampleFacts:
 def _measure(path: Path, spec: CameraSpec, settings: Config, fps: float) -> tuple[StageCosts, Recording, str]:
     from pipeline.workers.build import resolve_device
     from stages.costs.measure import Model, Task, measure
-    from stages.decode.settings import DecodeSettings
 
     device = resolve_device(settings.workers.device)
-    decode = DecodeSettings(
-        height=spec.height, snippet_frames=spec.decode.snippet_frames, fps=spec.decode.fps, threads=1
-    )  # fmt: skip
+    decode = replace(spec.decode_settings, threads=1)
     models = {
         name: Model(kind=m.kind, features=m.features, checkpoint=Path(m.checkpoint) if m.checkpoint else None)
         for name, m in spec.models.items()

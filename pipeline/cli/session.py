@@ -13,7 +13,7 @@ from pipeline.bus.embedded import EmbeddedServer, running_servers
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import Bus, connect, hide_password
 from pipeline.cameras.spec import STAGES, CameraSpec
-from pipeline.config.load import Config, ModelConfig
+from pipeline.config.schema import Config, ModelConfig
 from pipeline.supervisor.host import Host
 from pipeline.supervisor.supervisor import LocalWorkers
 from pipeline.workers.build import check_engine

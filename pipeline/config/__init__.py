@@ -1,3 +1,3 @@
-"""The configuration: one YAML file comes in; a frozen, checked `Config` goes out, or one line that names file, key
-and remedy.
+"""The configuration: one YAML file comes in; a frozen, checked `Config` goes out, or a line that names file, key and
+remedy. The model's own sentences become the reference file and page.
 """

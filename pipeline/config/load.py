@@ -1,157 +1,19 @@
-"""The configuration: one YAML file, every key checked, every error naming file, line, key and remedy."""
+"""From a YAML file to a checked `Config`; every error names file, line, key and remedy."""
 
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ValidationError
 
-from stages.alerting.settings import AlertSettings
+from pipeline.config.schema import CameraConfig, Config, ModelConfig, section_in
 from stages.errors import ConfigError
-from stages.messages import CAMERA_NAME
-
-
-class Section(BaseModel):
-    """A part of the file: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class RedisSettings(Section):
-    url: str | None = None
-    """Address: redis://, rediss://, unix:// or redis+sentinel://; default $REDIS_URL, else embedded."""
-    prefix: str = Field(default="oddwatch", pattern=r"^[A-Za-z0-9_.-]+$")
-    """First part of every key."""
-    stream_mb: float = Field(default=32, gt=0)
-    """MiB that one stream of one camera may hold."""
-    memory_mb: int | None = Field(default=None, ge=64)
-    """MiB of the embedded server; default a quarter of this machine."""
-
-
-class DecodeConfig(Section):
-    height: int | None = Field(default=None, ge=16, le=2160)
-    """Analysis height in pixels; default: what the extractors want."""
-    snippet_frames: int = Field(default=16, ge=1, le=256)
-    """Kept frames in a snippet."""
-    fps: float | None = Field(default=None, gt=0)
-    """Keep at most this many frames per second; default all."""
-    open_timeout_s: float = Field(default=10, gt=0)
-    """Seconds to wait for a camera to open."""
-    read_timeout_s: float = Field(default=20, gt=0)
-    """Seconds without a packet before a camera counts as dead."""
-    transport: Literal["tcp", "udp"] = "tcp"
-    """RTSP transport."""
-
-
-class ModelConfig(Section):
-    checkpoint: Path | None = None
-    """File made by fit or train; default: learn from the camera itself."""
-    kind: str = "novelty"
-    """Temporal model, where no checkpoint says so."""
-    features: str = "motion"
-    """Feature extractor, where no checkpoint says so."""
-
-
-class CameraConfig(Section):
-    source: str
-    """Address: rtsp(s)://, http(s)://, /dev/videoN, or a file."""
-    enabled: bool = True
-    """Whether to watch it; false: known, but not watched."""
-    decode: DecodeConfig | None = None
-    """Replaces the global decode section for this camera."""
-    models: dict[str, ModelConfig] | None = None
-    """Replaces the global models for this camera."""
-    alerts: AlertSettings | None = None
-    """Replaces the global alerts section for this camera."""
-
-
-class WorkersConfig(Section):
-    features: int = Field(default=1, ge=1, le=64)
-    """Feature workers on this host."""
-    temporal: int = Field(default=1, ge=1, le=64)
-    """Temporal-model workers on this host."""
-    alerting: int = Field(default=1, ge=1, le=64)
-    """Alerting workers on this host."""
-    decode_files: int | None = Field(default=None, ge=1)
-    """Files decoded at once on this host; default one per core."""
-    batch: int = Field(default=16, ge=1, le=1024)
-    """Snippets given to a model at once, at most; they come from as many cameras."""
-    batch_wait_ms: float | None = Field(default=None, ge=0, le=1000)
-    """Milliseconds the first of a batch waits for more; default 0 on a CPU, 10 on a GPU."""
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    """One of auto, cpu, cuda or cuda:N, for features and temporal models."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """In which feature networks compute: fp32; bf16 and fp16 are faster, fp16 on GPUs only."""
-    engine: Literal["torch", "openvino"] = "torch"
-    """What computes feature networks: torch, or openvino, which is faster on CPUs and installed apart."""
-
-
-class FramesConfig(Section):
-    transport: Literal["auto", "shared", "inline"] = "auto"
-    """How pixels get to their readers: shared (memory of one host), inline (in Redis), or auto."""
-
-
-class RuntimeConfig(Section):
-    lease_s: float = Field(default=8, ge=1)
-    """Seconds after which a silent worker's cameras go to another."""
-    max_deliveries: int = Field(default=5, ge=1)
-    """Attempts at one message before it is buried in dead letters."""
-    join_wait_s: float = Field(default=5, gt=0)
-    """Seconds a live camera waits for a slower model before going on without."""
-
-
-class OutputConfig(Section):
-    folder: Path | None = None
-    """`run` writes alerts.jsonl and snapshots/ here; default nowhere."""
-    metrics_port: int | None = Field(default=None, ge=1, le=65535)
-    """`run` serves Prometheus /metrics and /healthz here."""
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """What is logged to stderr."""
-
-
-class Config(Section):
-    """Everything Oddwatch can be told."""
-
-    redis: RedisSettings = RedisSettings()
-    decode: DecodeConfig = DecodeConfig()
-    models: dict[str, ModelConfig] = Field(default_factory=lambda: {"novelty": ModelConfig()}, min_length=1)
-    alerts: AlertSettings = AlertSettings()
-    cameras: dict[str, CameraConfig] = {}
-    workers: WorkersConfig = WorkersConfig()
-    frames: FramesConfig = FramesConfig()
-    runtime: RuntimeConfig = RuntimeConfig()
-    output: OutputConfig = OutputConfig()
-
-    @field_validator("cameras", "models")
-    @classmethod
-    def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
-        for name in value:
-            if not CAMERA_NAME.match(name):
-                raise ValueError(f"the name {name!r} must be 1 to 64 of A-Z a-z 0-9 _ . -")
-        return value
-
-    @model_validator(mode="after")
-    def _no_reserved_model(self) -> Config:
-        reserved = {"frame", "time_s", "score"} & set(self.models)
-        if reserved:
-            raise ValueError(f"models: {reserved.pop()!r} is a column of the score files; choose another name")
-        return self
-
-
-def settings_hash(*parts: BaseModel | Mapping[str, Any] | str) -> str:
-    """Eight hex digits that change with any setting."""
-    digest = hashlib.sha256()
-    for part in parts:
-        text = part.model_dump_json() if isinstance(part, BaseModel) else repr(part)
-        digest.update(text.encode())
-    return digest.hexdigest()[:8]
 
 
 def load_config(path: Path | None, environ: Mapping[str, str] = os.environ) -> Config:
@@ -287,13 +149,5 @@ def _known_keys(loc: list[str]) -> list[str]:
         if fields is None:
             break
         if part in fields:
-            section = _section_in(fields[part].annotation)
+            section = section_in(fields[part].annotation)
     return list(getattr(section, "model_fields", {}))
-
-
-def _section_in(annotation: Any) -> Any:
-    """The settings class in an annotation: of `X | None` and `dict[str, X]` it is X."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = [_section_in(a) for a in getattr(annotation, "__args__", ())]
-    return next((f for f in found if f is not None), None)

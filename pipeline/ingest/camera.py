@@ -123,21 +123,15 @@ class LiveCamera:
 
     def one_run(self, backoff: Backoff) -> str:
         """From opening to the end of the connection; returns why it ended."""
-        from stages.decode.settings import DecodeSettings
         from stages.decode.source import live_source
         from stages.decode.sources.camera import read_live
 
         spec = self._feed.spec
-        settings = DecodeSettings(
-            height=spec.height, snippet_frames=spec.decode.snippet_frames, fps=spec.decode.fps,
-            open_timeout_s=spec.decode.open_timeout_s, read_timeout_s=spec.decode.read_timeout_s,
-            transport=spec.decode.transport,
-        )  # fmt: skip
         run_ms = self._next_run_ms()
         prior, self.opened = self._last, False
         try:
             messages = read_live(
-                live_source(self._uri, spec.camera), settings, run_ms, time.time, self._feed.beat,
+                live_source(self._uri, spec.camera), spec.decode_settings, run_ms, time.time, self._feed.beat,
                 stopping=self._stopping,
             )  # fmt: skip
             with closing(messages):

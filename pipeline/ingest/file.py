@@ -30,7 +30,7 @@ def feed_file(
     """
     from stages.decode.containers.probe import frames_promised
     from stages.decode.cutter import fresh
-    from stages.decode.read import DecodeSettings, read_messages
+    from stages.decode.read import read_messages
     from stages.decode.source import Source
 
     feed = Feed(bus, spec, token, beat, frames)
@@ -42,15 +42,13 @@ def feed_file(
     if deaths >= spec.max_deliveries:
         error = f"its decoder died {deaths} times after frame {next_frame}"
     else:
-        settings = DecodeSettings(
-            height=spec.height, snippet_frames=spec.decode.snippet_frames, fps=spec.decode.fps,
-            open_timeout_s=spec.decode.open_timeout_s, read_timeout_s=spec.decode.read_timeout_s,
-        )  # fmt: skip
         source = Source(kind=spec.kind, uri=spec.source, redacted=spec.source, camera=spec.camera)
         feed.note(promised=str(frames_promised(spec.source)))
         try:
             room = fresh if frames is None else frames.room
-            messages = read_messages(source, settings, spec.run_ms, time.time, beat, skip_until_seq=seq, room=room)
+            messages = read_messages(
+                source, spec.decode_settings, spec.run_ms, time.time, beat, skip_until_seq=seq, room=room
+            )
             with closing(messages):
                 for message in messages:
                     done = isinstance(message, End)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.cameras.spec import CameraSpec
-from pipeline.config.load import WorkersConfig
+from pipeline.config.schema import WorkersConfig
 from pipeline.workers.workshop import ProcessorFor
 from stages.errors import CheckpointError
 from stages.processor import Processor, StageProcessor

@@ -23,7 +23,7 @@ from pipeline.bus.embedded import EmbeddedServer, die_with_parent
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import Bus, connect
 from pipeline.cameras.spec import CameraSpec, make_spec
-from pipeline.config.load import Config
+from pipeline.config.schema import Config
 from pipeline.ingest.publish import Feed
 from pipeline.pixels.reader import FrameReader
 from pipeline.pixels.route import Transport

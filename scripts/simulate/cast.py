@@ -17,7 +17,7 @@ from pipeline.bus.keys import Keys
 from pipeline.bus.streams import Bus, connect
 from pipeline.cameras.spec import CameraSpec, make_spec
 from pipeline.capacity.rehearse import STAGES, recorded_work
-from pipeline.config.load import Config
+from pipeline.config.schema import Config
 from pipeline.ingest.publish import Feed
 from pipeline.leases.lease import Leases
 from pipeline.workers.loop import Worker

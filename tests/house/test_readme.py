@@ -1,4 +1,4 @@
-"""What the README and the reference configuration say is so."""
+"""What the README says is so."""
 
 from __future__ import annotations
 
@@ -10,30 +10,17 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from places import ROOT
 
 from pipeline.bus.embedded import EmbeddedServer
 from pipeline.bus.streams import connect
-from pipeline.config.load import Config, load_config
+from pipeline.config.load import load_config
 
 README = (ROOT / "README.md").read_text()
 
 
 def oddwatch(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "pipeline.cli", *arguments], capture_output=True, text=True, cwd=ROOT)
-
-
-def test_the_reference_configuration_names_every_key_at_its_default() -> None:
-    reference = ROOT / "configs" / "oddwatch.yaml"
-    assert load_config(reference) == Config()
-    assert _keys(yaml.safe_load(reference.read_text())) == _keys(Config().model_dump(mode="json"))
-
-
-def _keys(value: object, path: str = "") -> set[str]:
-    if not isinstance(value, dict):
-        return {path}
-    return {path} | {k for name, inner in value.items() for k in _keys(inner, f"{path}.{name}")}
 
 
 def test_every_command_of_the_readme_exists() -> None:

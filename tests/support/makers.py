@@ -8,7 +8,7 @@ from pipeline.bus.ids import Bound
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import register
 from pipeline.cameras.spec import CameraSpec, ModelSpec
-from pipeline.config.load import DecodeConfig
+from pipeline.config.schema import DecodeConfig
 from stages.alerting.settings import AlertSettings
 from stages.messages import REFERENCE_LEVELS, End, Features, Fused, Gap, Message, Prior, Scores, Snippet
 

@@ -14,7 +14,8 @@ from pipeline.cli.evaluate.figures import metric_lines
 from pipeline.cli.evaluate.judging import Scored, judge_scored, unjudged_line
 from pipeline.cli.score.command import Scoring, score_files
 from pipeline.cli.session import checkpoints_of, named_models
-from pipeline.config.load import Config, load_config
+from pipeline.config.load import load_config
+from pipeline.config.schema import Config
 from stages.errors import UsageError
 
 if TYPE_CHECKING:

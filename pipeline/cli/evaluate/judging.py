@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.cli.score.command import Scoring
 from pipeline.cli.session import checkpoints_of
-from pipeline.config.load import Config, DecodeConfig
+from pipeline.config.schema import Config, DecodeConfig
 from stages.errors import UsageError
 from stages.text import counted
 

@@ -14,7 +14,7 @@ from pipeline.cli.evaluate.judging import Scored
 from pipeline.cli.progress import frame_counter
 from pipeline.cli.score.command import score_files
 from pipeline.cli.session import checkpoints_of
-from pipeline.config.load import Config
+from pipeline.config.schema import Config
 from stages.errors import ConfigError, OddwatchError, UsageError
 from stages.text import counted
 
@@ -135,7 +135,6 @@ class _Reader:
         from pipeline.cameras.agree import decode_as_learned
         from pipeline.cameras.spec import ModelSpec
         from stages.decode.learned import Preprocessing
-        from stages.decode.read import DecodeSettings
         from stages.features.registry import analysis_height, build_extractor
         from stages.training.cache import FeatureCache, cache_folder
         from stages.weights.arrays import default_home
@@ -148,10 +147,7 @@ class _Reader:
             learned=Preprocessing.read(model.checkpoint.meta),
         )  # fmt: skip
         self.decode = decode_as_learned(config.decode, "decode", {name: spec})
-        self._settings = DecodeSettings(
-            height=self.decode.height or analysis_height(name),
-            snippet_frames=self.decode.snippet_frames, fps=self.decode.fps,
-        )  # fmt: skip
+        self._settings = self.decode.settings(analysis_height(name))
         self._extractor = build_extractor(name, model.device, engine=config.workers.engine)
         if self._extractor.id != model.extractor:
             raise ConfigError(

@@ -21,7 +21,8 @@ from pipeline.cameras.spec import CameraSpec, make_spec, model_specs
 from pipeline.cli.progress import Progress
 from pipeline.cli.score.remote import RemoteWorkers
 from pipeline.cli.session import Session, cores, host_for, local_workers, named_models, open_session, redis_url
-from pipeline.config.load import Config, load_config
+from pipeline.config.load import load_config
+from pipeline.config.schema import Config
 from pipeline.pixels.sweep import swept
 from pipeline.supervisor.supervisor import LocalWorkers
 from stages.errors import BusError, UsageError

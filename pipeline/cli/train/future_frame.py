@@ -18,7 +18,7 @@ from stages.errors import UsageError
 from stages.text import counted
 
 if TYPE_CHECKING:
-    from stages.decode.read import DecodeSettings
+    from stages.decode.settings import DecodeSettings
     from stages.files.manifest import Entry
     from stages.training.future_frame.footage import Clip
     from stages.training.future_frame.settings import TrainSettings
@@ -47,7 +47,6 @@ def future_frame(
     import torch
 
     from pipeline.workers.build import resolve_device
-    from stages.decode.read import DecodeSettings
     from stages.features.registry import analysis_height
     from stages.files.atomic import check_writable, write_whole
     from stages.files.checkpoint import load_checkpoint, save_checkpoint
@@ -66,10 +65,7 @@ def future_frame(
     check_writable(out.parent)
     parts = load_config(config)
     device = resolve_device(parts.workers.device)
-    decode = DecodeSettings(
-        height=parts.decode.height or analysis_height(None),
-        snippet_frames=parts.decode.snippet_frames, fps=parts.decode.fps,
-    )  # fmt: skip
+    decode = parts.decode.settings(analysis_height(None))
     settings = _settings(arch, size, score, batch, learning_rate, adversarial, decode, mixed, device)
     budget = _budget(size, iterations, minutes)
     torch.set_num_threads(threads or _cores())

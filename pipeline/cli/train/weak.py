@@ -182,7 +182,6 @@ def _videos(
     """The videos, the extractor's id, the preprocessing for the checkpoint, the device."""
     from pipeline.workers.build import resolve_device
     from stages.decode.learned import Preprocessing
-    from stages.decode.read import DecodeSettings
     from stages.features.registry import analysis_height, build_extractor
     from stages.training.cache import FeatureCache, cache_folder
     from stages.training.gather import Footage, are_feature_files, file_extractor, source_of, video_of_file
@@ -198,10 +197,7 @@ def _videos(
         return videos, file_extractor(videos), {"features": "read from files"}, device
     sources = [source_of(entry) for entry in entries]
     check_split(entries, validation)
-    decode = DecodeSettings(
-        height=settings.decode.height or analysis_height(features),
-        snippet_frames=settings.decode.snippet_frames, fps=settings.decode.fps,
-    )  # fmt: skip
+    decode = settings.decode.settings(analysis_height(features))
     extractor = build_extractor(features, device, engine=settings.workers.engine)
     cache = FeatureCache(cache_folder(os.environ, default_home(os.environ)))
     footage = Footage(extractor=extractor, settings=decode, cache=cache, mirrored=mirror)

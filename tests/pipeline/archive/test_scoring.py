@@ -18,7 +18,7 @@ from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import Registry
 from pipeline.cameras.spec import make_spec
 from pipeline.cli.score.command import plan_files
-from pipeline.config.load import Config
+from pipeline.config.schema import Config
 from stages.alerting.alert import Alert
 from stages.errors import OddwatchError
 from stages.messages import End, Fused

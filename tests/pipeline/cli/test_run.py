@@ -17,7 +17,7 @@ from rtsp_server import free_port
 from pipeline.bus.streams import Bus
 from pipeline.cli.check import _redis
 from pipeline.cli.live import NewAlerts
-from pipeline.config.load import Config, RedisSettings
+from pipeline.config.schema import Config, RedisConfig
 from stages.errors import OddwatchError
 
 
@@ -66,7 +66,7 @@ def test_a_redis_that_comes_back_empty_is_listened_to_again(one_bus: Bus, tmp_pa
 def test_a_login_that_may_not_ask_for_the_version_does_not_end_the_check() -> None:
     rights = ["on", ">l1llA~", "~oddwatch:*", "resetchannels", "+@all", "-@admin", "-@dangerous"]
     with redis_server("--user", "alice", *rights) as (_, port):
-        config = Config(redis=RedisSettings(url=f"redis://alice:l1llA~@127.0.0.1:{port}/0"))
+        config = Config(redis=RedisConfig(url=f"redis://alice:l1llA~@127.0.0.1:{port}/0"))
         assert _redis(config) == (True, "Redis: answers (this login may not ask for its version)")
 
 
@@ -76,7 +76,7 @@ def test_a_login_that_may_not_ask_for_the_version_does_not_end_the_check() -> No
 )
 def test_a_login_without_the_rights_that_every_settlement_needs_fails_the_check(rights: list[str]) -> None:
     with redis_server("--user", "alice", "on", ">pw", "resetchannels", "+@all", *rights) as (_, port):
-        ok, said = _redis(Config(redis=RedisSettings(url=f"redis://alice:pw@127.0.0.1:{port}/0")))
+        ok, said = _redis(Config(redis=RedisConfig(url=f"redis://alice:pw@127.0.0.1:{port}/0")))
     assert not ok
     assert "+@scripting" in said
     assert "~oddwatch:*" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from makers import picked
 from places import ROOT
 
 from pipeline.cameras.spec import CameraSpec, make_spec
-from pipeline.config.load import Config, load_config, settings_hash
+from pipeline.config.load import load_config
+from pipeline.config.schema import Config, DecodeConfig, settings_hash
+from stages.decode.settings import DecodeSettings
 from stages.errors import ConfigError
 from stages.messages import Snippet
 
@@ -26,6 +29,13 @@ def write(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
 def test_every_file_in_configs_loads(path: Path) -> None:
     assert isinstance(load_config(path, {}), Config)
+
+
+def test_the_decoder_is_told_what_the_section_says_and_its_defaults_are_the_sections() -> None:
+    assert DecodeConfig().settings(240) == DecodeSettings()
+    said = {"snippet_frames": 8, "fps": 5, "open_timeout_s": 2, "read_timeout_s": 3, "transport": "udp"}
+    assert DecodeConfig(height=96, **said).settings(240) == DecodeSettings(height=96, **said)
+    assert set(DecodeConfig.model_fields) == {f.name for f in fields(DecodeSettings)} - {"image_fps", "threads"}
 
 
 def test_no_file_and_an_empty_file_are_the_defaults(tmp_path: Path) -> None:

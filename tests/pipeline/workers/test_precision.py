@@ -9,7 +9,7 @@ from makers import spec
 from means_extractor import Means
 
 from pipeline.cli.session import host_for
-from pipeline.config.load import Config
+from pipeline.config.schema import Config
 from pipeline.workers.build import processor_builder
 
 

@@ -12,7 +12,7 @@ from toys import FakeClock, toy_work, worker
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import register, unregister
 from pipeline.cameras.spec import CameraSpec
-from pipeline.config.load import Config
+from pipeline.config.schema import Config
 from pipeline.leases.lease import heartbeats
 from pipeline.workers import build as assembly
 from pipeline.workers.workshop import Workshop

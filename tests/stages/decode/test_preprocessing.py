@@ -15,7 +15,7 @@ from places import ROOT
 
 from pipeline.cameras.announce import live_specs
 from pipeline.cameras.spec import CameraSpec, make_spec
-from pipeline.config.load import CameraConfig, Config, DecodeConfig, ModelConfig
+from pipeline.config.schema import CameraConfig, Config, DecodeConfig, ModelConfig
 from stages.decode.learned import Preprocessing
 from stages.decode.settings import DecodeSettings
 from stages.errors import CheckpointError, ConfigError

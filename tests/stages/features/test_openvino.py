@@ -19,7 +19,7 @@ from torchvision.models.video import r3d_18
 
 from pipeline.cameras.spec import CameraSpec, ModelSpec
 from pipeline.cli.session import host_for, local_workers
-from pipeline.config.load import Config
+from pipeline.config.schema import Config
 from pipeline.workers.build import check_engine
 from stages.errors import ConfigError
 from stages.features import efficientnet, i3d
