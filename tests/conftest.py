@@ -8,11 +8,25 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from private import Private
 from redis_kinds import debian_redis
 
 from pipeline.bus.embedded import EmbeddedServer
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import Bus, connect
+
+LONGEST_FIRST = ("tests/e2e/", "tests/pipeline/cli/", "tests/scripts/", "tests/house/")
+"""Folders whose tests start processes: at the end of a run on two workers only small ones are left."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before anything is imported that asks where temporary files go."""
+    private = Private()
+    config.add_cleanup(private.remove)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((n for n, f in enumerate(LONGEST_FIRST) if item.nodeid.startswith(f)), 9))
 
 
 @pytest.fixture(scope="session", params=["embedded", "redis-server"])

@@ -17,7 +17,6 @@ import pytest
 import redis
 import rtsp_server
 from e2e import (
-    IN_CI,
     everything_in,
     family,
     film,
@@ -30,6 +29,7 @@ from e2e import (
     wait_for,
 )
 from e2e import temporary as temporary
+from places import IN_CI
 
 from pipeline.bus.codec import decode
 from stages.messages import End, Fused, Gap

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from places import ROOT
+from places import ROOT, absent
 
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
 STAGES = ("decode", "features", "temporal", "alerting")
@@ -142,7 +142,7 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
     """A private server under docker/redis.conf, but on a socket of this test."""
     server = shutil.which("redis-server") or shutil.which("valkey-server")
     if server is None:
-        pytest.skip("no redis-server or valkey-server on the PATH to try docker/redis.conf on")
+        absent("no redis-server or valkey-server on the PATH to try docker/redis.conf on")
     socket = tmp_path / "s"
     command = [server, ROOT / "docker" / "redis.conf", "--port", "0", "--unixsocket", socket, "--dir", tmp_path]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import csv
 import json
 import os
@@ -15,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,14 +21,13 @@ import av
 import numpy as np
 import pytest
 import redis
-from places import ROOT
+from places import IN_CI, ROOT
+from private import made_once
 
 REDIS_SERVER = shutil.which("redis-server")
 REDIS_CLI = shutil.which("redis-cli")
 COMMAND = [sys.executable, "-m", "pipeline.cli"]
 LIMIT_S = 90.0
-IN_CI = os.environ.get("ODDWATCH_CI") == "1"
-"""There, what is not installed fails its tests instead of skipping them."""
 needs_redis_server = pytest.mark.skipif(not REDIS_SERVER and not IN_CI, reason="redis-server is not installed")
 
 Env = dict[str, str]
@@ -166,15 +163,15 @@ def film(path: Path, frames: int, *, odd: range = range(0), size: tuple[int, int
     return path
 
 
-@cache
 def fitted() -> Path:
     """A checkpoint fitted on normal footage; made once for all tests."""
-    folder = Path(tempfile.mkdtemp(prefix="oddwatch-tests-"))
-    atexit.register(shutil.rmtree, folder, True)
+    return made_once("fitted", _fit) / "squares.safetensors"
+
+
+def _fit(folder: Path) -> None:
     film(folder / "normal.mp4", 250, seed=5)
     done = oddwatch("fit", "--normal", folder / "normal.mp4", "--out", folder / "squares.safetensors")
     assert done.code == 0, done.err
-    return folder / "squares.safetensors"
 
 
 # -- what a score leaves --------------------------------------------------------------------------------------------

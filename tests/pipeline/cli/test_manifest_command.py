@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from e2e import film, oddwatch
-from places import SHARED
+from places import shared
 from scipy.io import savemat
 
 from stages.errors import ConfigError, UsageError
@@ -169,9 +169,7 @@ def test_mistakes_are_one_line(tmp_path: Path, annotation: str, videos: str, sai
 
 
 def test_the_masks_of_ped2_give_its_manifest(tmp_path: Path) -> None:
-    folder = SHARED / "data/ucsd_ped2"
-    if not folder.exists():
-        pytest.skip("needs ../shared/data/ucsd_ped2")
+    folder = shared("data/ucsd_ped2")
     found = from_ucsd(folder / "masks.npz", videos_in(folder / "testing"), count_frames)
     lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
     wanted = {f"testing/{Path(r['video']).name}": r["anomalies"] for r in lines if r["split"] == "test"}

@@ -10,7 +10,7 @@ import cv2
 import pytest
 from e2e import Ended, film, fitted, oddwatch, rows, score_files_in, summary
 from makers_video import picture, write_video
-from places import SHARED
+from places import shared
 
 from stages.text import counted
 
@@ -158,19 +158,14 @@ def test_a_long_path_to_temporary_files_is_no_obstacle(tmp_path: Path) -> None:
 
 
 def test_the_street_of_opencv_gives_795_rows(tmp_path: Path) -> None:
-    video = SHARED / "data/videos/vtest.avi"
-    if not video.exists():
-        pytest.skip("../shared/data is not here")
-    done = oddwatch("score", video, "--out", tmp_path)
+    done = oddwatch("score", shared("data/videos/vtest.avi"), "--out", tmp_path)
     assert done.code == 0, done.err
     assert len(rows(tmp_path / "vtest.scores.csv")) == 795
 
 
 @pytest.mark.slow
 def test_each_ped2_clip_gives_as_many_rows_as_it_has_frames(tmp_path: Path) -> None:
-    folder = SHARED / "data/ucsd_ped2/testing"
-    if not folder.exists():
-        pytest.skip("../shared/data is not here")
+    folder = shared("data/ucsd_ped2/testing")
     done = oddwatch("score", folder, "--out", tmp_path)
     assert done.code == 0, done.err
     for clip in folder.iterdir():

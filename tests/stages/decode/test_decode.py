@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from makers_video import cut, picture, scribble, write_audio, write_video
-from places import SHARED
+from places import shared
 
 from pipeline.bus.codec import encode
 from stages.decode.containers.wholeness import bytes_missing
@@ -20,7 +20,6 @@ from stages.decode.source import Source, expand
 from stages.errors import SourceError
 from stages.messages import End, Gap, Snippet
 
-FOOTAGE = SHARED / "data"
 SMALL = DecodeSettings(height=48)
 
 
@@ -355,15 +354,12 @@ def opencv_count(path: Path) -> int:
 
 
 def shared_videos() -> list[Path]:
-    ped2 = sorted((FOOTAGE / "ucsd_ped2").glob("test*/*.mp4"))[:4]
-    fights = sorted((FOOTAGE / "cctv_fights").glob("*/*.mp4"))[::12]
-    return [*ped2, *fights, *(FOOTAGE / "videos").glob("vtest.avi")]
+    ped2 = sorted(shared("data/ucsd_ped2").glob("test*/*.mp4"))[:4]
+    fights = sorted(shared("data/cctv_fights").glob("*/*.mp4"))[::12]
+    return [*ped2, *fights, shared("data/videos/vtest.avi")]
 
 
 def test_real_recordings_have_the_frames_that_opencv_counts() -> None:
-    videos = shared_videos()
-    if not videos:
-        pytest.skip("../shared/data is absent")
-    for path in videos:
+    for path in shared_videos():
         messages = read(path)
         assert (frames_of(messages), status_of(messages)) == (opencv_count(path), "complete"), path

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import rtsp_server
 from makers_video import write_video
+from places import absent
 
 from stages.decode.cutter import Cut
 from stages.decode.read import DecodeSettings
@@ -36,7 +37,7 @@ def black_hole() -> Iterator[int]:
 @pytest.fixture(params=["tcp", "udp"])
 def transport(request: pytest.FixtureRequest) -> str:
     if missing := rtsp_server.missing(request.param):
-        pytest.skip(missing)
+        absent(missing)
     return str(request.param)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from places import SHARED
+from places import shared
 from scipy.io import savemat
 
 from stages.errors import ConfigError
@@ -55,10 +55,7 @@ def test_a_damaged_annotation_names_its_line() -> None:
 
 
 def test_the_official_ucfcrime_annotation_has_the_published_counts() -> None:
-    path = SHARED / "data/ucfcrime_c3d/Temporal_Anomaly_Annotation.txt"
-    if not path.exists():
-        pytest.skip("needs ../shared/data/ucfcrime_c3d")
-    text = path.read_text()
+    text = shared("data/ucfcrime_c3d/Temporal_Anomaly_Annotation.txt").read_text()
     truth = ucfcrime(text, dict.fromkeys((line.split()[0] for line in text.splitlines() if line.strip()), 10**6))
     intervals = [len(found) for found in truth.values()]
     assert (len(truth), sum(n > 0 for n in intervals), intervals.count(2)) == (290, 140, 16)

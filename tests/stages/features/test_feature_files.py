@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from places import SHARED
+from places import shared
 
 from stages.errors import SourceError
 from stages.features.feature_files import is_feature_file, read_features
@@ -118,8 +118,7 @@ def test_anything_else_is_footage(name):
     assert not is_feature_file(Path(name))
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data/ucfcrime_c3d")
 def test_real_c3d_features_of_ucf_crime():
-    values = read_features(SHARED / "data/ucfcrime_c3d/sultani_c3d_fc6_32x4096.npz#Shooting008_x264")
+    values = read_features(Path(f"{shared('data/ucfcrime_c3d/sultani_c3d_fc6_32x4096.npz')}#Shooting008_x264"))
     assert values.shape == (32, 1, 4096)
     np.testing.assert_allclose(np.linalg.norm(values, axis=2), 1, rtol=1e-3)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from data.make_i3d_golden import GOLDEN, ODD, made_arrays, random_clip, scaled, street_clip
-from places import SHARED
+from places import shared
 
 from stages.errors import ConfigError, WeightsError
 from stages.features import i3d
@@ -19,7 +19,7 @@ from stages.features.nets.i3d_net import i3d_from_arrays, same_padding
 from stages.messages import Features, Snippet
 from stages.weights.arrays import default_home, install, installed_path
 
-FOOTAGE = SHARED / "data"
+HALF = "data/weights/i3d_rgb_k400_fp16.npz"
 
 
 def snippet(seed: int, frames: int = 16, height: int = 48, width: int = 80) -> Snippet:
@@ -97,10 +97,7 @@ def test_made_weights_give_what_the_original_code_gives_at_an_odd_size(
 
 @pytest.fixture(scope="module")
 def half() -> dict[str, np.ndarray]:
-    path = FOOTAGE / "weights" / "i3d_rgb_k400_fp16.npz"
-    if not path.exists():
-        pytest.skip(f"the Kinetics weights are not there ({path})")
-    with np.load(path) as arrays:
+    with np.load(shared(HALF)) as arrays:
         return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
@@ -127,9 +124,7 @@ def test_bf16_differs_within_a_bound(half: dict[str, np.ndarray]) -> None:
 def test_a_street_gives_what_the_original_code_gives(
     golden: dict[str, np.ndarray], half: dict[str, np.ndarray]
 ) -> None:
-    video = FOOTAGE / "videos" / "vtest.avi"
-    if not video.exists():
-        pytest.skip(f"the street video is not there ({video})")
+    video = shared("data/videos/vtest.avi")
     agrees(golden, "half/street", half, scaled(street_clip(video)), by=1e-3)
 
 
@@ -144,7 +139,7 @@ def test_installed_weights_give_what_the_original_code_gives(golden: dict[str, n
 
 
 def test_weights_installed_from_a_file_build_the_extractor(tmp_path: Path, half: dict[str, np.ndarray]) -> None:
-    install("i3d", tmp_path, from_file=FOOTAGE / "weights" / "i3d_rgb_k400_fp16.npz")
+    install("i3d", tmp_path, from_file=shared(HALF))
     assert build(home=tmp_path).id == build(home=tmp_path).id
 
 

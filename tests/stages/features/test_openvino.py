@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from makers import spec
-from places import ROOT
+from places import ROOT, absent
 from torch import nn
 from torchvision.models.video import r3d_18
 
@@ -38,9 +37,7 @@ from stages.messages import Snippet
 def installed() -> None:
     """For tests that need the package. Absent: skipped at home, failed in CI."""
     if importlib.util.find_spec("openvino") is None:
-        if os.environ.get("ODDWATCH_CI") == "1":
-            pytest.fail("openvino is not installed here; the dev extra brings it")
-        pytest.skip("openvino is not installed here (pip install openvino)")
+        absent("openvino is not installed here; the dev extra brings it")
 
 
 def seeded(network: nn.Module) -> nn.Module:

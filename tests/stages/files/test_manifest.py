@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from places import SHARED
+from places import shared
 
 from stages.errors import ConfigError
 from stages.files.manifest import Entry, manifest_line, read_manifest
@@ -96,9 +96,6 @@ def test_an_empty_absent_or_binary_manifest_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "count"), [("ucsd_ped2", 28), ("cctv_fights", 132)])
 def test_the_shared_manifests_are_read(name: str, count: int) -> None:
-    path = SHARED / "data" / name / "manifest.jsonl"
-    if not path.exists():
-        pytest.skip(f"needs ../shared/data/{name}")
-    entries = read_manifest(path)
+    entries = read_manifest(shared(f"data/{name}/manifest.jsonl"))
     assert len(entries) == count
     assert all(entry.path.exists() for entry in entries)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from dense_makers import relative_error, seed_weights
-from places import DATA, SHARED
+from places import DATA, shared
 
 from stages.errors import CheckpointError
 from stages.temporal.weak.rtfm import RTFM, Bag, Masks, RTFMConfig, choose, draw_keep, rtfm_loss, score_video
@@ -14,7 +14,7 @@ from stages.temporal.weak.trained import read_published
 
 CONFIG = RTFMConfig(input_dim=64, mode="paper")
 GOLDEN = np.load(DATA / "golden_rtfm_seeded64.npz")
-FULL = SHARED / "data/golden/golden_rtfm.npz"
+FULL = "data/golden/golden_rtfm.npz"
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +82,9 @@ def test_a_training_step_is_the_published_one(inputs, case, masks):
         assert relative_error(net.state_dict()[key], golden[f"after_adam/{key}"]) < 1e-5
 
 
-@pytest.mark.skipif(not FULL.exists(), reason="needs ../shared/data/golden/golden_rtfm.npz")
 @pytest.mark.parametrize(("case", "masks"), [("train_nodrop", no_masks), ("train_drop", golden_masks)])
 def test_gradients_choices_and_running_statistics_are_the_published_ones(case, masks):
-    full = np.load(FULL)
+    full = np.load(shared(FULL))
     net, _, normal, abnormal, _, optimiser = training_step(torch.from_numpy(full["train/x"]), *masks())
     assert relative_error(normal.features, full[f"{case}/feat_select_normal"]) < 1e-5
     assert relative_error(abnormal.features, full[f"{case}/feat_select_abn"]) < 1e-5
@@ -99,10 +98,9 @@ def test_gradients_choices_and_running_statistics_are_the_published_ones(case, m
             assert relative_error(net.state_dict()[key.split("/")[2]], full[key]) < 1e-5, key
 
 
-@pytest.mark.skipif(not FULL.exists(), reason="needs ../shared/data/golden/golden_rtfm.npz")
 @torch.inference_mode()
 def test_published_weights_load_by_their_own_names():
-    full = np.load(FULL)
+    full = np.load(shared(FULL))
     net = RTFM(CONFIG)
     net.load_state_dict({key[3:]: torch.from_numpy(full[key]) for key in full.files if key.startswith("sd/")})
     net.eval()
