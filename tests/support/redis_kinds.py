@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from pipeline.bus.embedded import die_with_parent
+from pipeline.processes.this_process import die_with_parent
 
 
 def debian_redis() -> str:
