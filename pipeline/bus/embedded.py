@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -13,20 +11,10 @@ import time
 from functools import partial
 from pathlib import Path
 
+from pipeline.processes.this_process import die_with_parent
 from stages.errors import BusError
 
 FOLDER_PREFIX = "oddwatch-redis-"
-PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent(parent_pid: int, signum: int = signal.SIGKILL) -> None:
-    """Have the kernel send `signum` to this process when its parent ends, however it ends (on Linux only)."""
-    try:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signum)
-    except (OSError, AttributeError):
-        return
-    if os.getppid() != parent_pid:  # it died before we asked
-        os.kill(os.getpid(), signum)
 
 
 def default_memory_mb() -> int:

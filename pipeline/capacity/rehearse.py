@@ -1,4 +1,4 @@
-"""What moving messages costs: a recording played through the real feeds, workers and leases on a real server."""
+"""What moving messages costs: a recording played through the real publishers, workers and leases on a real server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import register, unregister
 from pipeline.cameras.spec import CameraSpec
-from pipeline.ingest.publish import Feed
+from pipeline.ingest.publish import Publisher
 from pipeline.leases.lease import Leases
 from pipeline.pixels.memory import host_id, namespace_of, own_folder
 from pipeline.pixels.writer import FrameWriter
@@ -70,26 +70,26 @@ def recorded_work(recording: Recording, to_all: bool = True) -> Callable[[Camera
 def cast(
     bus: Bus, recording: Recording, specs: list[CameraSpec], fps: float, frames: Path | None
 ) -> Iterator[tuple[dict, dict]]:
-    """Registered cameras with their feeds, and one worker of each stage; gone from the server at the end.
+    """Registered cameras with their publishers, and one worker of each stage; gone from the server at the end.
 
     `frames`: where in shared memory the pixels go; None: with the messages.
-    Gives {camera: (feed, its endless snippets)} and {stage: worker}, the workers to be turned by hand.
+    Gives {camera: (publisher, its endless snippets)} and {stage: worker}, the workers to be turned by hand.
     """
     leases = {s: Leases(bus.client, bus.keys, name=f"plan-{s}", stage=s, token=f"plan-{s}", lease_s=LEASE_S)
               for s in ("decode", *STAGES)}  # fmt: skip
     run_ms = bus.now_ms()
-    feeds: dict[str, tuple[Feed, Iterator[Snippet]]] = {}
+    publishers: dict[str, tuple[Publisher, Iterator[Snippet]]] = {}
     for spec in specs:
         spec.ensure_streams(bus)
         leases["decode"].acquire(spec.camera, "decode")
         writer = FrameWriter(frames, host_id(), spec.camera, allowed=lambda: True) if frames is not None else None
-        feed = Feed(bus, spec, "plan-decode", lambda: None, writer)
-        feeds[spec.camera] = feed, looped(recording.snippets, camera=spec.camera, run_ms=run_ms, fps=fps)
+        publisher = Publisher(bus, spec, "plan-decode", lambda: None, writer)
+        publishers[spec.camera] = publisher, looped(recording.snippets, camera=spec.camera, run_ms=run_ms, fps=fps)
         register(bus.client, bus.keys, spec)
     build = recorded_work(recording, to_all=not bus.is_cluster)
     workers = {stage: Worker(bus, leases[stage], build) for stage in STAGES}
     try:
-        yield feeds, workers
+        yield publishers, workers
     finally:
         for worker in workers.values():
             worker.close()
@@ -110,10 +110,10 @@ def rehearse(
     Raises BusError when it gets nowhere, redis errors as they are.
     """
     frames = own_folder() / namespace_of(bus.client, bus.keys, shared) if shared is not None else None
-    with cast(bus, recording, specs, fps, frames) as (feeds, workers):
-        _play(feeds, workers, len(specs), WARM_SNIPPETS)
+    with cast(bus, recording, specs, fps, frames) as (publishers, workers):
+        _play(publishers, workers, len(specs), WARM_SNIPPETS)
         before = _server(bus)
-        spent = _play(feeds, workers, len(specs), snippets)
+        spent = _play(publishers, workers, len(specs), snippets)
         after = _server(bus)
         played = snippets * len(specs)
         entries = {kind: _entry_bytes(bus, specs[0], kind) for kind in specs[0].all_streams()}
@@ -128,18 +128,18 @@ def rehearse(
     )  # fmt: skip
 
 
-def _play(feeds: dict, workers: dict[str, Worker], cameras: int, snippets: int) -> dict[str, float]:
+def _play(publishers: dict, workers: dict[str, Worker], cameras: int, snippets: int) -> dict[str, float]:
     """CPU seconds of each stage in this process."""
     spent = dict.fromkeys(("decode", *STAGES), 0.0)
     for _ in range(snippets):
         begun_s = time.process_time()
-        for feed, clip in feeds.values():
+        for publisher, clip in publishers.values():
             snippet = next(clip)
-            feed.publish(snippet, {"run_ms": snippet.run_ms, "next_frame": snippet.next_frame, "last_ms": 0})
+            publisher.publish(snippet, {"run_ms": snippet.run_ms, "next_frame": snippet.next_frame, "last_ms": 0})
         spent["decode"] += time.process_time() - begun_s
         for stage, worker in workers.items():
             begun_s = time.process_time()
-            due = cameras * _outputs(feeds, stage)
+            due = cameras * _outputs(publishers, stage)
             deadline = time.monotonic() + STUCK_S
             while due > 0:
                 due -= worker.turn()
@@ -160,10 +160,10 @@ def _renewal(bus: Bus, lanes: list[tuple[str, str]]) -> tuple[float, float]:
     return client_s / len(many) / 10, (_server(bus)["cpu_s"] - server_s) / len(many) / 10
 
 
-def _outputs(feeds: dict, stage: str) -> int:
+def _outputs(publishers: dict, stage: str) -> int:
     """Messages that a stage settles for each snippet: one by extractor or model."""
-    feed, _ = next(iter(feeds.values()))
-    return len(feed.spec.stages(stage))
+    publisher, _ = next(iter(publishers.values()))
+    return len(publisher.spec.stages(stage))
 
 
 def _server(bus: Bus) -> dict[str, float]:

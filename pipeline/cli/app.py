@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.processes.threads import single_thread_libraries
+from pipeline.processes.this_process import single_thread_libraries
 
 single_thread_libraries()  # before anything imports numpy
 

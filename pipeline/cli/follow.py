@@ -14,6 +14,7 @@ from typing import Annotated
 import redis
 import typer
 
+from pipeline.backoff import Backoff
 from pipeline.bus.connect import reason
 from pipeline.bus.streams import Bus
 from pipeline.cli.session import join_session
@@ -23,7 +24,7 @@ from stages.errors import UsageError
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration that names the Redis.")]
 _SINCE = re.compile(r"(\d+(?:\.\d+)?)([smhd])\Z")
-FIRST_WAIT_S = 0.2
+AGAIN = Backoff(0.2, 5.0)
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -45,20 +46,20 @@ def alerts(
 
 def _entries(bus: Bus, after: str, follow: bool) -> Iterator[dict]:
     """Alerts after an entry; an outage of Redis is told of, once, and waited out when following."""
-    wait_s = FIRST_WAIT_S
+    failures = 0
     while True:
         try:
             after, found = bus.alerts_after(after, block_s=2.0 if follow else 0.0)
-            if wait_s > FIRST_WAIT_S:
+            if failures:
                 sys.stderr.write("oddwatch: Redis answers again\n")
-            wait_s = FIRST_WAIT_S
+            failures = 0
         except (redis.ConnectionError, redis.TimeoutError) as error:
             if not follow:
                 raise
-            if wait_s == FIRST_WAIT_S:
+            failures += 1
+            if failures == 1:
                 sys.stderr.write(f"oddwatch: Redis does not answer ({reason(error)}); waiting for it\n")
-            time.sleep(wait_s)
-            wait_s = min(5.0, wait_s * 2)
+            time.sleep(AGAIN.delay_s(failures))
             continue
         yield from found
         if not found and not follow:

@@ -23,14 +23,14 @@ from pipeline.bus.streams import OUTAGE, Bus
 from pipeline.cameras.announce import Announcer, live_specs, origin_of
 from pipeline.cameras.spec import STAGES, CameraSpec
 from pipeline.cli.follow import alert_line
-from pipeline.cli.session import Session, host_for, local_workers, open_session, redis_url
+from pipeline.cli.session import Session, local_workers, open_session, redis_url, worker_settings
 from pipeline.config.load import load_config
 from pipeline.config.schema import Config
 from pipeline.observe.metrics import serve_metrics
 from pipeline.observe.status import account_lines, read_status
 from pipeline.pixels.sweep import swept
-from pipeline.supervisor.host import run_worker
 from pipeline.supervisor.supervisor import LocalWorkers
+from pipeline.supervisor.worker_process import run_worker
 from pipeline.workers.build import check_engine
 from stages.errors import OddwatchError, UsageError
 
@@ -54,8 +54,8 @@ def worker(
     if stage == "features":
         check_engine(settings.workers, None)
     name = f"{socket.gethostname()}-{os.getpid()}-{stage}"
-    host = host_for(settings, url, config)
-    raise typer.Exit(run_worker(host, stage, name, f"{name}:{uuid.uuid4().hex[:12]}"))
+    told = worker_settings(settings, url, config)
+    raise typer.Exit(run_worker(told, stage, name, f"{name}:{uuid.uuid4().hex[:12]}"))
 
 
 def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.")]) -> None:
@@ -72,7 +72,7 @@ def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.
         _say_where(session, settings, specs)
         with (
             _until_asked() as asked,
-            local_workers(settings, host_for(settings, session.url, config), specs) as workers,
+            local_workers(settings, worker_settings(settings, session.url, config), specs) as workers,
         ):
             _watch(session, workers, alerts, asked)
         if server is not None:

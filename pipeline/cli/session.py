@@ -14,7 +14,7 @@ from pipeline.bus.keys import Keys
 from pipeline.bus.streams import Bus, connect, hide_password
 from pipeline.cameras.spec import STAGES, CameraSpec
 from pipeline.config.schema import Config, ModelConfig
-from pipeline.supervisor.host import Host
+from pipeline.processes.settings import WorkerSettings
 from pipeline.supervisor.supervisor import LocalWorkers
 from pipeline.workers.build import check_engine
 from stages.errors import UsageError
@@ -66,9 +66,9 @@ def join_session(config: Config) -> Session:
     return Session(Bus(connect(url), Keys(config.redis.prefix)), url, False)
 
 
-def host_for(config: Config, url: str, config_path: Path | None = None) -> Host:
+def worker_settings(config: Config, url: str, config_path: Path | None = None) -> WorkerSettings:
     """What the workers of this machine are told."""
-    return Host(
+    return WorkerSettings(
         url=url,
         prefix=config.redis.prefix,
         lease_s=config.runtime.lease_s,
@@ -85,12 +85,12 @@ def host_for(config: Config, url: str, config_path: Path | None = None) -> Host:
 
 
 @contextmanager
-def local_workers(config: Config, host: Host, specs: Sequence[CameraSpec]) -> Iterator[LocalWorkers]:
+def local_workers(config: Config, told: WorkerSettings, specs: Sequence[CameraSpec]) -> Iterator[LocalWorkers]:
     """All stages on this host for as long as the block lasts. Raises ConfigError if they cannot compute as it says."""
     workers = config.workers
     check_engine(workers, specs)
     counts = {"decode": 1, "features": workers.features, "temporal": workers.temporal, "alerting": workers.alerting}
-    local = LocalWorkers(host, {stage: counts[stage] for stage in STAGES}, _preload(specs))
+    local = LocalWorkers(told, {stage: counts[stage] for stage in STAGES}, _preload(specs))
     try:
         yield local
     finally:

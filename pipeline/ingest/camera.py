@@ -13,11 +13,11 @@ from dataclasses import replace
 
 import redis
 
-from pipeline.backoff import Backoff
+from pipeline.backoff import Backoff, Restarts
 from pipeline.bus.codec import decode_state
 from pipeline.bus.streams import OUTAGE, Bus
 from pipeline.cameras.spec import CameraSpec
-from pipeline.ingest.publish import Beat, Feed
+from pipeline.ingest.publish import Beat, Publisher
 from pipeline.pixels.writer import FrameWriter
 from stages.errors import SourceError
 from stages.messages import Message, Prior
@@ -25,15 +25,16 @@ from stages.stage import number
 
 log = logging.getLogger(__name__)
 
+RECONNECT = Backoff(1.0, 60.0)
 QUEUED = 4
 """Messages with frames that wait while Redis is slow; beyond, the oldest is dropped (its frames: a gap, `behind`)."""
 
 
-class Outbox:
+class PublishThread:
     """Publishes from a thread, so that the camera is always read: what it sends must not pile up in sockets."""
 
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
         self._queue: deque[tuple[Message, dict[str, int], dict[str, str]]] = deque()
         self._ready = threading.Condition()
         self._closed = False
@@ -68,13 +69,13 @@ class Outbox:
                     return
                 message, state, health = self._queue.popleft()
             try:
-                self._feed.publish(message, state, health)
+                self._publisher.publish(message, state, health)
             except Exception as error:
                 self._failure = error
                 return
 
 
-def feed_live(
+def publish_camera(
     bus: Bus, spec: CameraSpec, token: str, beat: Beat, uri: str, frames: FrameWriter | None = None
 ) -> None:  # fmt: skip
     """Watch a camera until SIGTERM, reconnecting with back-off; each connection is a new run.
@@ -83,63 +84,65 @@ def feed_live(
     """
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    feed = Feed(bus, spec, token, beat, frames)
-    saved = decode_state(bus.client.hgetall(feed.state_key))
+    publisher = Publisher(bus, spec, token, beat, frames)
+    saved = decode_state(bus.client.hgetall(publisher.state_key))
     last = None
     if number(saved, "run_ms") >= 0:
         last = Prior(run_ms=number(saved, "run_ms"), frames=number(saved, "next_frame", 0), down_s=0.0)
-    camera = LiveCamera(feed, uri, last, number(saved, "last_ms", 0), stopped.is_set)
-    backoff = Backoff()
+    camera = LiveCamera(publisher, uri, last, number(saved, "last_ms", 0), stopped.is_set)
+    restarts = Restarts(RECONNECT)
     offline_ms = 0
     while not stopped.is_set():
-        problem = camera.one_run(backoff)
+        problem = camera.one_run(restarts)
         if stopped.is_set():
             break
         if camera.opened or not offline_ms:
             offline_ms = round(time.time() * 1000)
-        wait_s = backoff.failed(time.monotonic())
+        wait_s = restarts.ended(time.monotonic())
         log.warning("%s: %s; trying again in %.0f s", spec.camera, problem, wait_s)
-        feed.note(status="offline", error=problem, offline_ms=str(offline_ms))
+        publisher.note(status="offline", error=problem, offline_ms=str(offline_ms))
         until = time.monotonic() + wait_s
         while time.monotonic() < until and not stopped.wait(0.2):
             beat()
     camera.close()
-    feed.note(status="stopped")
+    publisher.note(status="stopped")
 
 
 class LiveCamera:
     """Opens a camera again and again, and remembers what the last run left."""
 
-    def __init__(self, feed: Feed, uri: str, last: Prior | None, last_ms: int, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, publisher: Publisher, uri: str, last: Prior | None, last_ms: int, stopping: Callable[[], bool]
+    ) -> None:
         """`last`: the run before, its `down_s` still unknown; `last_ms`: when its last frame came, unix ms."""
-        self._feed = feed
+        self._publisher = publisher
         self._uri = uri
         self._last = last
         self._last_ms = last_ms
         self._stopping = stopping
-        self._outbox = Outbox(feed)
+        self._queued = PublishThread(publisher)
         self.opened = False
         """Whether a picture came in the run that ended last."""
 
-    def one_run(self, backoff: Backoff) -> str:
+    def one_run(self, restarts: Restarts) -> str:
         """From opening to the end of the connection; returns why it ended."""
         from stages.decode.source import live_source
         from stages.decode.sources.camera import read_live
 
-        spec = self._feed.spec
+        spec = self._publisher.spec
         run_ms = self._next_run_ms()
         prior, self.opened = self._last, False
         try:
             messages = read_live(
-                live_source(self._uri, spec.camera), spec.decode_settings, run_ms, time.time, self._feed.beat,
+                live_source(self._uri, spec.camera), spec.decode_settings, run_ms, time.time, self._publisher.beat,
                 stopping=self._stopping,
             )  # fmt: skip
             with closing(messages):
                 for message in messages:
                     if not self.opened:
                         self.opened = True
-                        backoff.opened(time.monotonic())
-                        self._feed.note(status="online", error="")
+                        restarts.began(time.monotonic())
+                        self._publisher.note(status="online", error="")
                         if prior is not None and len(message.times_s):
                             down_ms = run_ms + message.times_s[0] * 1000 - self._last_ms
                             prior = replace(prior, down_s=max(0.0, round(float(down_ms) / 1000, 3)))
@@ -152,18 +155,18 @@ class LiveCamera:
         """A run's id must lie behind all earlier ones, even if the clock was set back."""
         known_ms = self._last.run_ms if self._last else 0
         try:
-            known_ms = max(known_ms, self._feed.bus.last_id(self._feed.stream)[0])
+            known_ms = max(known_ms, self._publisher.bus.last_id(self._publisher.stream)[0])
         except (redis.RedisError, *OUTAGE) as error:
-            log.debug("%s: Redis cannot say which runs there were: %s", self._feed.spec.camera, error)
+            log.debug("%s: Redis cannot say which runs there were: %s", self._publisher.spec.camera, error)
         return max(round(time.time() * 1000), known_ms + 1)
 
     def close(self) -> None:
         """Publish what is still queued."""
-        self._outbox.close(5.0)
+        self._queued.close(5.0)
 
     def _put(self, message: Message) -> None:
         if len(message.times_s):
             self._last_ms = message.run_ms + round(float(message.times_s[-1]) * 1000)
         self._last = Prior(run_ms=message.run_ms, frames=message.next_frame, down_s=0.0)
         state = {"run_ms": message.run_ms, "next_frame": message.next_frame, "last_ms": self._last_ms}
-        self._outbox.put(message, state, {"last_frame_ms": str(self._last_ms), "run_ms": str(message.run_ms)})
+        self._queued.put(message, state, {"last_frame_ms": str(self._last_ms), "run_ms": str(message.run_ms)})

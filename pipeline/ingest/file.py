@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.bus.codec import decode_state
 from pipeline.bus.streams import Bus
 from pipeline.cameras.spec import CameraSpec
-from pipeline.ingest.publish import Beat, Feed
+from pipeline.ingest.publish import Beat, Publisher
 from pipeline.pixels.writer import FrameWriter
 from stages.errors import SourceError
 from stages.messages import End
@@ -20,7 +20,7 @@ from stages.stage import State, number
 log = logging.getLogger(__name__)
 
 
-def feed_file(
+def publish_file(
     bus: Bus, spec: CameraSpec, token: str, beat: Beat, frames: FrameWriter | None = None
 ) -> None:  # fmt: skip
     """Publish the file as run `spec.run_ms` to its end; continues behind what an earlier process published.
@@ -33,8 +33,8 @@ def feed_file(
     from stages.decode.read import read_messages
     from stages.decode.source import Source
 
-    feed = Feed(bus, spec, token, beat, frames)
-    done_seq, state = _reached(feed)
+    publisher = Publisher(bus, spec, token, beat, frames)
+    done_seq, state = _reached(publisher)
     deaths = _deaths(state, done_seq)
     next_frame = number(state, "next_frame", 0) if done_seq >= 0 else 0
     seq = done_seq + 1
@@ -43,7 +43,7 @@ def feed_file(
         error = f"its decoder died {deaths} times after frame {next_frame}"
     else:
         source = Source(kind=spec.kind, uri=spec.source, redacted=spec.source, camera=spec.camera)
-        feed.note(promised=str(frames_promised(spec.source)))
+        publisher.note(promised=str(frames_promised(spec.source)))
         try:
             room = fresh if frames is None else frames.room
             messages = read_messages(
@@ -53,7 +53,7 @@ def feed_file(
                 for message in messages:
                     done = isinstance(message, End)
                     state_now = {"next_frame": message.next_frame, **({"done": spec.run_ms} if done else {})}
-                    feed.publish(message, state_now)
+                    publisher.publish(message, state_now)
                     seq, next_frame = message.seq + 1, message.next_frame
                     if done:
                         return
@@ -63,7 +63,7 @@ def feed_file(
         camera=spec.camera, run_ms=spec.run_ms, seq=seq, first_frame=next_frame, times_s=np.empty(0),
         status=f"error: {error}",
     )  # fmt: skip
-    feed.publish(end, {"next_frame": next_frame, "done": spec.run_ms})
+    publisher.publish(end, {"next_frame": next_frame, "done": spec.run_ms})
 
 
 def count_death(bus: Bus, spec: CameraSpec, token: str) -> None:
@@ -71,16 +71,16 @@ def count_death(bus: Bus, spec: CameraSpec, token: str) -> None:
 
     For the decoder's parent: whoever is stopped together with the decoder counts nothing. Raises LeaseLost.
     """
-    feed = Feed(bus, spec, token, lambda: None)
-    done_seq, state = _reached(feed)
-    feed.remember({"deaths": 1 + _deaths(state, done_seq), "died_at": done_seq})
+    publisher = Publisher(bus, spec, token, lambda: None)
+    done_seq, state = _reached(publisher)
+    publisher.remember({"deaths": 1 + _deaths(state, done_seq), "died_at": done_seq})
 
 
-def _reached(feed: Feed) -> tuple[int, State]:
+def _reached(publisher: Publisher) -> tuple[int, State]:
     """The last seq that was published in this run (-1: none), and what was saved with it."""
-    run_ms, seq = feed.bus.last_id(feed.stream)
-    state = decode_state(feed.bus.client.hgetall(feed.state_key))
-    return (seq if run_ms == feed.spec.run_ms else -1), state
+    run_ms, seq = publisher.bus.last_id(publisher.stream)
+    state = decode_state(publisher.bus.client.hgetall(publisher.state_key))
+    return (seq if run_ms == publisher.spec.run_ms else -1), state
 
 
 def _deaths(state: State, done_seq: int) -> int:

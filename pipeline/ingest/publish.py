@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 
+from pipeline.backoff import Backoff
 from pipeline.bus.codec import encode, encode_state
 from pipeline.bus.commit import Left, Look, trim
 from pipeline.bus.ids import Encoded
@@ -25,13 +26,14 @@ FULL_POLL_S = 0.004
 """How soon a full stream is looked at again at first, times its entries at last: the more there are, the longer its
 readers have work."""
 MAX_POLL_S = 0.05
+AGAIN = Backoff(0.05, 2.0)
 CALM_AFTER = 60
 """Messages without trouble after which the same trouble is said again."""
 Beat = Callable[[], None]
 """Called often: proof that the decoder lives. A silent decoder is killed and replaced."""
 
 
-class Feed:
+class Publisher:
     """Publishes to `snippets` under the decode lease; survives outages of Redis by repeating the same message."""
 
     def __init__(
@@ -67,7 +69,7 @@ class Feed:
 
         entry = self._encoded(message, bound.entries)
         look = Look(self.stream, trim=True)
-        wait_s = 0.05
+        attempt = 0
         while True:
             self.beat()
             try:
@@ -77,12 +79,12 @@ class Feed:
                 break
             except redis.OutOfMemoryError as error:
                 self._say(error)
-                if self._make_room(drop_unread=self.spec.live and wait_s > 0.05):
+                if self._make_room(drop_unread=self.spec.live and attempt > 0):
                     continue
             except (redis.RedisError, *OUTAGE) as error:
                 self._say(error)
-            time.sleep(wait_s)
-            wait_s = min(2.0, wait_s * 2)
+            attempt += 1
+            time.sleep(AGAIN.delay_s(attempt))
 
     def _encoded(self, message: Message, entries: int) -> Encoded:
         """With its pixels, or with where they lie: written once, however often the message has to be sent."""
@@ -127,7 +129,7 @@ class Feed:
             log.warning("%s: Redis cannot take the next snippet (%s); waiting", self.spec.camera, error)
 
     def _wait_for_room(self, entries: int) -> None:
-        wait_s = FULL_POLL_S
+        poll, looks = Backoff(FULL_POLL_S, min(FULL_POLL_S * entries, MAX_POLL_S)), 0
         while not self.spec.live and self._free <= 0:
             self.beat()
             try:
@@ -139,5 +141,5 @@ class Feed:
                 time.sleep(0.5)
                 continue
             if self._free <= 0:
-                time.sleep(wait_s)
-                wait_s = min(FULL_POLL_S * entries, MAX_POLL_S, wait_s * 2)
+                looks += 1
+                time.sleep(poll.delay_s(looks))

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import mmap
 import os
 import signal
 import struct
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import redis
 
+from pipeline.backoff import Backoff, Restarts
 from pipeline.bus.codec import decode_state
-from pipeline.bus.embedded import die_with_parent
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import OUTAGE, Bus, connect
 from pipeline.cameras.announce import Announcer, live_specs, origin_of
@@ -26,14 +25,17 @@ from pipeline.config.load import load_config
 from pipeline.ingest.file import count_death
 from pipeline.leases.assignment import Holdings, Key
 from pipeline.leases.lease import Leases
-from pipeline.pixels.route import Transport
+from pipeline.pixels.route import PixelRoute
 from pipeline.pixels.sweep import Sweeper
-from pipeline.supervisor.host import Host, set_title
+from pipeline.processes.child import fork, how_it_ended
+from pipeline.processes.settings import WorkerSettings
 from stages.errors import LeaseLost, OddwatchError
 from stages.stage import number
 
 log = logging.getLogger(__name__)
 
+RESTART = Backoff(0.2, 60.0)
+REDIS_AGAIN = Backoff(0.1, 2.0)
 ANNOUNCE_EVERY_S = 5.0
 SWEEP_EVERY_S = 2.0
 """How often shared memory is rid of what dead decoders left."""
@@ -68,15 +70,14 @@ class Pulse:
 
 
 @dataclass(slots=True, eq=False)
-class Decoder:
-    """A camera's process, or the wait for its next one."""
+class DecoderProcess:
+    """A camera's decoder process, or the wait for its next one."""
 
     spec: CameraSpec
     pid: int
     pulse: Pulse
-    started_s: float
     restart_at_s: float = 0.0
-    quick_deaths: int = 0
+    restarts: Restarts = field(default_factory=lambda: Restarts(RESTART))
     killed: bool = False
     """It hung, and goes when the system lets it."""
     done: bool = False
@@ -86,25 +87,27 @@ class Decoder:
 class DecodeWorker:
     """Holds decode leases and keeps one decoder process running for each."""
 
-    def __init__(self, bus: Bus, leases: Leases, host: Host, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, bus: Bus, leases: Leases, settings: WorkerSettings, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         import av  # noqa: F401  (imported once here, shared by all forked decoders)
 
         self._bus = bus
         self._leases = leases
-        self._host = host
+        self._settings = settings
         self._clock = clock
         self._holdings = Holdings(bus, leases, self._may_take)
-        self._decoders: dict[Key, Decoder] = {}
-        config = load_config(host.config_path)
-        specs = live_specs(config, host.config_path) if host.config_path else []
+        self._decoders: dict[Key, DecoderProcess] = {}
+        config = load_config(settings.config_path)
+        specs = live_specs(config, settings.config_path) if settings.config_path else []
         self._addresses = {(s.camera, s.source): config.cameras[s.camera].source for s in specs}
         """Camera and its address as registered -> the address with login, known only on this host."""
-        self._announcer = Announcer(bus, specs, origin_of(host.config_path)) if host.config_path else None
+        self._announcer = Announcer(bus, specs, origin_of(settings.config_path)) if settings.config_path else None
         self._next_announce_s = 0.0
         self._killed: list[int] = []
         """Processes of cameras that are no longer held, until the system lets them go."""
         self._outages = 0
-        self._transport = Transport(bus, host.frames, host.url)
+        self._route = PixelRoute(bus, settings.frames, settings.url)
         self._sweeper = Sweeper(bus)
         self._next_sweep_s = 0.0
         self.stopping = False
@@ -126,10 +129,10 @@ class DecodeWorker:
             self._killed = [pid for pid in self._killed if not os.waitpid(pid, os.WNOHANG)[0]]
             self._holdings.turn(self._clock())
             self._follow_leases()
-            self._transport.look(self._clock())
+            self._route.look(self._clock())
             self._sweep()
             for decoder in self._decoders.values():
-                decoder.pulse.let_share(self._transport.is_shared(decoder.spec))
+                decoder.pulse.let_share(self._route.is_shared(decoder.spec))
                 self._look_after(decoder)
             self._outages = 0
         except (redis.RedisError, *OUTAGE) as error:
@@ -137,7 +140,7 @@ class DecodeWorker:
             self._outages += 1
             if self._outages == 1:
                 log.warning("Redis does not answer (%s); waiting for it", error)
-            time.sleep(min(2.0, 0.1 * self._outages))
+            time.sleep(REDIS_AGAIN.delay_s(self._outages))
 
     def _follow_leases(self) -> None:
         held = self._holdings.held
@@ -145,7 +148,7 @@ class DecodeWorker:
             self._kill(self._decoders.pop(key))
         for key, spec in held.items():
             if key not in self._decoders:
-                self._decoders[key] = Decoder(spec, 0, Pulse(), 0.0, done=self._is_done(spec))
+                self._decoders[key] = DecoderProcess(spec, 0, Pulse(), done=self._is_done(spec))
 
     def close(self) -> None:
         """Ask every decoder to end its run, wait a little, release everything."""
@@ -184,7 +187,7 @@ class DecodeWorker:
             return (spec.camera, spec.source) in self._addresses  # only who has the configuration knows its login
         busy = sum(not d.spec.live and not d.done for d in self._decoders.values())
         starting = sum(k not in self._decoders and not s.live for k, s in self._holdings.held.items())
-        return busy + starting < self._host.decode_files
+        return busy + starting < self._settings.decode_files
 
     def _is_done(self, spec: CameraSpec) -> bool:
         state = decode_state(self._bus.client.hgetall(self._bus.keys.state(spec.camera, "decode")))
@@ -192,7 +195,7 @@ class DecodeWorker:
 
     # -- processes ----------------------------------------------------------------------------------------------
 
-    def _look_after(self, decoder: Decoder) -> None:
+    def _look_after(self, decoder: DecoderProcess) -> None:
         if decoder.pid:
             pid, status = os.waitpid(decoder.pid, os.WNOHANG)
             limit_s = decoder.spec.decode.open_timeout_s + decoder.spec.decode.read_timeout_s + HANG_MARGIN_S
@@ -205,59 +208,43 @@ class DecodeWorker:
         elif not decoder.done and self._clock() >= decoder.restart_at_s:
             self._start(decoder)
 
-    def _after_end(self, decoder: Decoder, status: int) -> None:
+    def _after_end(self, decoder: DecoderProcess, status: int) -> None:
         decoder.pid, decoder.killed = 0, False
         # Asking Redis alone is not enough: whoever collects the scores may have removed the finished file by now.
         decoder.done = (not decoder.spec.live and status == 0) or self._is_done(decoder.spec)
         if decoder.done:
             return
-        decoder.quick_deaths = decoder.quick_deaths + 1 if self._clock() - decoder.started_s < 10 else 0
-        decoder.restart_at_s = self._clock() + min(60.0, 0.2 * 2**decoder.quick_deaths)
-        how = f"killed by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"code {os.WEXITSTATUS(status)}"
-        log.warning("%s: its decoder ended (%s); starting another", decoder.spec.camera, how)
+        decoder.restart_at_s = self._clock() + decoder.restarts.ended(self._clock())
+        log.warning("%s: its decoder %s; starting another", decoder.spec.camera, how_it_ended(status))
         if not decoder.spec.live and status not in BLAMELESS:
             with contextlib.suppress(LeaseLost):
                 count_death(self._bus, decoder.spec, self._leases.token)
 
-    def _start(self, decoder: Decoder) -> None:
-        decoder.started_s = self._clock()
+    def _start(self, decoder: DecoderProcess) -> None:
+        decoder.restarts.began(self._clock())
         decoder.pulse.beat()
-        parent = os.getpid()
-        decoder.pid = os.fork()
-        if decoder.pid == 0:
-            code = 1
-            try:
-                gc.freeze()  # looking for garbage among what is shared would copy it
-                die_with_parent(parent)
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-                set_title(f"oddwatch decoder {decoder.spec.camera}")
-                code = self._decode(decoder)
-            except BaseException:
-                log.exception("%s: the decoder failed", decoder.spec.camera)
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
+        decoder.pid = fork(f"decoder {decoder.spec.camera}", partial(self._decode, decoder))
 
-    def _decode(self, decoder: Decoder) -> int:
-        """In the child: feed the camera until its end. Its own connection; the parent keeps the lease alive."""
-        from pipeline.ingest.camera import feed_live
-        from pipeline.ingest.file import feed_file
+    def _decode(self, decoder: DecoderProcess) -> int:
+        """In the child: publish the camera until its end. Its own connection; the parent keeps the lease alive."""
+        from pipeline.ingest.camera import publish_camera
+        from pipeline.ingest.file import publish_file
 
-        bus = Bus(connect(self._host.url), Keys(self._host.prefix))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        bus = Bus(connect(self._settings.url), Keys(self._settings.prefix))
         spec, token, beat = decoder.spec, self._leases.token, decoder.pulse.beat
         try:
-            frames = self._transport.writer(bus, spec, decoder.pulse.may_share)
+            frames = self._route.writer(bus, spec, decoder.pulse.may_share)
             if spec.live:
-                feed_live(bus, spec, token, beat, self._addresses[spec.camera, spec.source], frames)
+                publish_camera(bus, spec, token, beat, self._addresses[spec.camera, spec.source], frames)
             else:
-                feed_file(bus, spec, token, beat, frames)
+                publish_file(bus, spec, token, beat, frames)
         except (OddwatchError, redis.RedisError, redis.exceptions.RedisClusterException) as error:
             log.warning("%s: %s", spec.camera, error)
             return os.EX_TEMPFAIL
         return 0
 
-    def _kill(self, decoder: Decoder) -> None:
+    def _kill(self, decoder: DecoderProcess) -> None:
         """Without waiting: a process that hangs in the kernel goes when it pleases."""
         if decoder.pid:
             os.kill(decoder.pid, signal.SIGKILL)

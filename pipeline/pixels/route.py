@@ -23,7 +23,7 @@ SILENT_MS = 20_000
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
-class Transport:
+class PixelRoute:
     """Follows the heartbeats of the workers that read pixels."""
 
     def __init__(self, bus: Bus, wanted: Literal["auto", "shared", "inline"], url: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import logging
 import os
@@ -13,18 +12,22 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import redis
 
-from pipeline.bus.embedded import die_with_parent
+from pipeline.backoff import Backoff, Restarts
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import OUTAGE, Bus, connect
 from pipeline.leases.lease import release
 from pipeline.observe.status import drained
-from pipeline.supervisor.host import Host, log_to_stderr, run_worker, set_title
+from pipeline.processes.child import fork, how_it_ended
+from pipeline.processes.settings import WorkerSettings
+from pipeline.processes.this_process import die_with_parent, log_to_stderr, set_title
+from pipeline.supervisor.worker_process import run_worker
 from stages.errors import BusError, OddwatchError
 
 log = logging.getLogger(__name__)
@@ -33,6 +36,9 @@ GRACE_S = 10.0
 """Seconds a worker has to finish its turn before it is killed."""
 DRAIN_S = 10.0
 """Seconds that the stages have to finish what was decoded."""
+RESTART = Backoff(0.1, 30.0)
+MOST_FAILURES = 3
+"""Supervisors that end soon after their start, one after the other, before it is given up."""
 START = "import sys; sys.path[:] = sys.argv[1:]; from pipeline.supervisor.supervisor import main; main()"
 """Code of the supervisor process; `-m` would look for modules in the current folder first, which may hold anything."""
 
@@ -45,16 +51,17 @@ class Child:
     name: str
     pid: int = 0
     token: str = ""
-    started_s: float = 0.0
     restart_at_s: float = 0.0
-    quick_deaths: int = 0
+    restarts: Restarts = field(default_factory=lambda: Restarts(RESTART))
 
 
 class Supervisor:
     """Forks one process per place in `stages` and restarts what ends. Single-threaded, so forking is safe."""
 
-    def __init__(self, host: Host, stages: dict[str, int], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._host = host
+    def __init__(
+        self, settings: WorkerSettings, stages: dict[str, int], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
         self._clock = clock
         self._children = [
             Child(stage, f"{os.uname().nodename}-{os.getpid()}-{stage}-{n}")
@@ -80,37 +87,23 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         child.token = f"{child.name}:{uuid.uuid4().hex[:12]}"
-        child.started_s = self._clock()
-        supervisor = os.getpid()
-        child.pid = os.fork()
-        if child.pid == 0:
-            code = 1
-            try:
-                gc.freeze()  # looking for garbage among what is shared would copy it
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                die_with_parent(supervisor)
-                set_title(f"oddwatch worker {child.stage} ({child.name})")
-                code = run_worker(self._host, child.stage, child.name, child.token)
-            except BaseException:
-                logging.exception("the %s worker failed", child.stage)
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
+        child.restarts.began(self._clock())
+        work = partial(run_worker, self._settings, child.stage, child.name, child.token)
+        child.pid = fork(f"worker {child.stage} ({child.name})", work)
 
     def _has_ended(self, child: Child) -> bool:
         pid, status = os.waitpid(child.pid, os.WNOHANG)
         if pid and not self.stopping:
-            log.warning("worker %s %s; starting another", child.name, _how(status))
+            log.warning("worker %s %s; starting another", child.name, how_it_ended(status))
         return bool(pid)
 
     def _after_death(self, child: Child) -> None:
         """Free its leases at once, so that its cameras do not wait for them to run out; restart with back-off."""
-        lived_s = self._clock() - child.started_s
-        child.quick_deaths = child.quick_deaths + 1 if lived_s < 10 else 0
-        child.restart_at_s = self._clock() + (min(30.0, 0.1 * 2**child.quick_deaths) if child.quick_deaths > 1 else 0)
+        now_s = self._clock()
+        child.restart_at_s = now_s + child.restarts.ended(now_s)
         child.pid = 0
         try:
-            free_leases(connect(self._host.url), Keys(self._host.prefix), child.name, child.token)
+            free_leases(connect(self._settings.url), Keys(self._settings.prefix), child.name, child.token)
         except (BusError, redis.RedisError, *OUTAGE):
             log.info("its leases run out by themselves: Redis does not answer")
 
@@ -119,7 +112,7 @@ class Supervisor:
         self._end([c for c in self._children if c.stage == "decode"])
         deadline = self._clock() + DRAIN_S
         try:
-            bus = Bus(connect(self._host.url), Keys(self._host.prefix))
+            bus = Bus(connect(self._settings.url), Keys(self._settings.prefix))
             while self._clock() < deadline and not drained(bus):
                 time.sleep(0.1)
         except (BusError, redis.RedisError, *OUTAGE):
@@ -150,22 +143,17 @@ def free_leases(client: Any, keys: Keys, name: str, token: str) -> None:
             release(client, keys, camera, stage, token)
 
 
-def _how(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        return f"was killed by signal {os.WTERMSIG(status)}"
-    return f"ended with code {os.WEXITSTATUS(status)}"
-
-
 class LocalWorkers:
     """The workers of this host under a supervisor in a process of its own, which ends with this one."""
 
-    def __init__(self, host: Host, stages: dict[str, int], preload: list[str]) -> None:
+    def __init__(self, settings: WorkerSettings, stages: dict[str, int], preload: list[str]) -> None:
         """`preload`: modules imported once, for all workers."""
-        self._host = host
+        self._settings = settings
         self._order = {
-            "host": host.model_dump(mode="json"), "stages": stages, "preload": preload, "parent": os.getpid(),
+            "settings": settings.model_dump(mode="json"), "stages": stages, "preload": preload,
+            "parent": os.getpid(),
         }  # fmt: skip
-        self._quick_deaths = 0
+        self._restarts = Restarts(RESTART)
         self._start()
 
     def check(self) -> None:
@@ -173,8 +161,8 @@ class LocalWorkers:
         code = self._process.poll()
         if code is None:
             return
-        self._quick_deaths = self._quick_deaths + 1 if time.monotonic() - self._started_s < 10 else 0
-        if self._quick_deaths > 3:
+        self._restarts.ended(time.monotonic())
+        if self._restarts.failures > MOST_FAILURES:
             raise OddwatchError(f"the workers of this host cannot be started (code {code}); see the lines above")
         log.warning("the supervisor ended (code %s); starting another", code)
         self._start()
@@ -190,7 +178,7 @@ class LocalWorkers:
                 self._process.wait()
 
     def _start(self) -> None:
-        self._started_s = time.monotonic()
+        self._restarts.began(time.monotonic())
         # The order goes through stdin, so that no secret is among its arguments.
         self._process = subprocess.Popen(
             [sys.executable, "-c", START, *sys.path], stdin=subprocess.PIPE, start_new_session=True
@@ -204,12 +192,12 @@ def main() -> None:
     """Entry of the supervisor process; its order comes as one line on stdin."""
     order = json.loads(sys.stdin.buffer.readline())
     die_with_parent(order["parent"])
-    host = Host.model_validate(order["host"])
-    log_to_stderr(host.log_level, "supervisor")
+    settings = WorkerSettings.model_validate(order["settings"])
+    log_to_stderr(settings.log_level, "supervisor")
     set_title("oddwatch supervisor")
     for module in order["preload"]:  # imported once, shared by all workers
         import_module(module)
-    supervisor = Supervisor(host, order["stages"])
+    supervisor = Supervisor(settings, order["stages"])
 
     def stop(*_: object) -> None:
         supervisor.stopping = True

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.processes.threads import single_thread_libraries
+from pipeline.processes.this_process import single_thread_libraries
 
 single_thread_libraries()
 

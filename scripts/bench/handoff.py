@@ -19,15 +19,16 @@ if __name__ == "__main__":
 import numpy as np
 
 from pipeline.bus.commit import Left
-from pipeline.bus.embedded import EmbeddedServer, die_with_parent
+from pipeline.bus.embedded import EmbeddedServer
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import Bus, connect
 from pipeline.cameras.spec import CameraSpec, make_spec
 from pipeline.config.schema import Config
-from pipeline.ingest.publish import Feed
+from pipeline.ingest.publish import Publisher
 from pipeline.pixels.reader import FrameReader
-from pipeline.pixels.route import Transport
+from pipeline.pixels.route import PixelRoute
 from pipeline.pixels.sweep import swept
+from pipeline.processes.this_process import die_with_parent
 from stages.messages import Snippet
 
 SHAPE = (16, 224, 224, 3)
@@ -83,7 +84,7 @@ def _copy_s(pixels: np.ndarray, places: int) -> float:
 
 
 def _handoff_s(url: str, prefix: str, how: str, pixels: np.ndarray) -> float:
-    """Seconds per snippet from a decoder's `Feed` in another process to a reader that acknowledges each."""
+    """Seconds per snippet from a decoder's `Publisher` in another process to a reader that acknowledges each."""
     bus = Bus(connect(url), Keys(prefix))
     spec = make_spec(Config(), camera="bench", source="/bench", kind="file", run_ms=1)
     spec.ensure_streams(bus)
@@ -129,8 +130,8 @@ def _handoff_s(url: str, prefix: str, how: str, pixels: np.ndarray) -> float:
 def _write(url: str, prefix: str, how: str, spec: CameraSpec, pixels: np.ndarray, count: int) -> None:
     """`shared`: pixels are where a decoder would have put them, in the memory that it is given for each snippet."""
     bus = Bus(connect(url), Keys(prefix))
-    frames = Transport(bus, "inline" if how == "inline" else "shared", url).writer(bus, spec, lambda: True)
-    feed = Feed(bus, spec, "writer", lambda: None, frames)
+    frames = PixelRoute(bus, "inline" if how == "inline" else "shared", url).writer(bus, spec, lambda: True)
+    publisher = Publisher(bus, spec, "writer", lambda: None, frames)
     first = Snippet(
         camera=spec.camera, run_ms=1, seq=0, first_frame=0, times_s=np.arange(SHAPE[0]) / 25.0, pixels=pixels,
         picked=np.arange(SHAPE[0], dtype=np.int32), thumb=bytes(8000),
@@ -144,7 +145,7 @@ def _write(url: str, prefix: str, how: str, spec: CameraSpec, pixels: np.ndarray
                 filled.add(own.ctypes.data)
                 own[:] = pixels
         own[0, 0, 0] = stamp(seq)
-        feed.publish(replace(first, seq=seq, first_frame=seq * SHAPE[0], pixels=own), {"next_frame": seq})
+        publisher.publish(replace(first, seq=seq, first_frame=seq * SHAPE[0], pixels=own), {"next_frame": seq})
 
 
 def stamp(seq: int) -> tuple[int, int, int]:

@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.processes.threads import single_thread_libraries  # noqa: E402
+from pipeline.processes.this_process import single_thread_libraries  # noqa: E402
 
 single_thread_libraries()
 

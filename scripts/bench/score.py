@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.processes.threads import single_thread_libraries
+from pipeline.processes.this_process import single_thread_libraries
 from scripts.bench.row import cpu_by_role, pss_mb
 
 ROOT = Path(__file__).parents[2]

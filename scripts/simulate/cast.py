@@ -18,7 +18,7 @@ from pipeline.bus.streams import Bus, connect
 from pipeline.cameras.spec import CameraSpec, make_spec
 from pipeline.capacity.rehearse import STAGES, recorded_work
 from pipeline.config.schema import Config
-from pipeline.ingest.publish import Feed
+from pipeline.ingest.publish import Publisher
 from pipeline.leases.lease import Leases
 from pipeline.workers.loop import Worker
 from stages.costs.recording import Answer, Recording, looped
@@ -182,15 +182,15 @@ def publish(scene: Scene, phase: Phase, reports: multiprocessing.Queue) -> None:
     bus, gauge = Bus(connect(scene.url), Keys()), Gauge(phase)
     leases = Leases(bus.client, bus.keys, name="decode-0", stage="decode", token="source", lease_s=3600)
     clip, run_ms = recording(scene).snippets, bus.now_ms()
-    feeds: dict[str, tuple[Feed, Iterator[Snippet]]] = {}
+    publishers: dict[str, tuple[Publisher, Iterator[Snippet]]] = {}
     for camera in names(scene):
         leases.acquire(camera, "decode")
-        feed = Feed(bus, spec_of(camera), "source", lambda: None)
-        feeds[camera] = feed, looped(clip, camera=camera, run_ms=run_ms, fps=scene.fps)
+        publisher = Publisher(bus, spec_of(camera), "source", lambda: None)
+        publishers[camera] = publisher, looped(clip, camera=camera, run_ms=run_ms, fps=scene.fps)
     while phase.get() == 0:
         time.sleep(0.02)
     period_s, begun_s = 16 / scene.fps, time.monotonic()
-    due = [(begun_s + period_s * n / scene.cameras, camera) for n, camera in enumerate(feeds)]
+    due = [(begun_s + period_s * n / scene.cameras, camera) for n, camera in enumerate(publishers)]
     heapq.heapify(due)
     while gauge.look():
         at_s, camera = due[0]
@@ -199,9 +199,9 @@ def publish(scene: Scene, phase: Phase, reports: multiprocessing.Queue) -> None:
             time.sleep(min(-behind_s, 0.02))
             continue
         heapq.heapreplace(due, (at_s + period_s, camera))
-        feed, snippets = feeds[camera]
+        publisher, snippets = publishers[camera]
         snippet = replace(next(snippets), made_ms=round(time.time() * 1000))
-        feed.publish(snippet, {"run_ms": run_ms, "next_frame": snippet.next_frame, "last_ms": 0})
+        publisher.publish(snippet, {"run_ms": run_ms, "next_frame": snippet.next_frame, "last_ms": 0})
         gauge.messages += 1
         gauge.late_ms.append(behind_s * 1000)
     reports.put(("decode", gauge.report()))

@@ -16,7 +16,7 @@ from pathlib import Path
 import redis
 from places import absent
 
-from pipeline.bus.embedded import die_with_parent
+from pipeline.processes.this_process import die_with_parent
 
 
 def debian_redis() -> str:

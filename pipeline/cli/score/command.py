@@ -20,7 +20,15 @@ from pipeline.archive.run import Plan, ScoreRun
 from pipeline.cameras.spec import CameraSpec, make_spec, model_specs
 from pipeline.cli.progress import Progress
 from pipeline.cli.score.remote import RemoteWorkers
-from pipeline.cli.session import Session, cores, host_for, local_workers, named_models, open_session, redis_url
+from pipeline.cli.session import (
+    Session,
+    cores,
+    local_workers,
+    named_models,
+    open_session,
+    redis_url,
+    worker_settings,
+)
 from pipeline.config.load import load_config
 from pipeline.config.schema import Config
 from pipeline.pixels.sweep import swept
@@ -201,7 +209,7 @@ def _foreign(out: Path, plans: Sequence[Plan]) -> tuple[str, ...]:
 @contextmanager
 def _workers(config: Config, session: Session, spec: CameraSpec, here: bool) -> Iterator[LocalWorkers | RemoteWorkers]:
     if here:
-        with local_workers(config, host_for(config, session.url), [spec]) as crew:
+        with local_workers(config, worker_settings(config, session.url), [spec]) as crew:
             yield crew
     else:
         yield RemoteWorkers(session.bus)

@@ -17,7 +17,7 @@ from pipeline.bus.embedded import EmbeddedServer
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import Bus, connect
 from pipeline.cameras.spec import CameraSpec
-from pipeline.ingest.publish import Feed
+from pipeline.ingest.publish import Publisher
 from stages.messages import Snippet
 
 GROUP = "features:motion"
@@ -54,10 +54,10 @@ def large(seq: int, live: bool = False) -> Snippet:
     return replace(snippet(seq, live=live), pixels=np.zeros((4, 512, 512, 3), np.uint8))
 
 
-def feed_for(bus: Bus, entry: CameraSpec) -> Feed:
+def publisher_for(bus: Bus, entry: CameraSpec) -> Publisher:
     announce(bus, entry)
     bus.client.set(bus.keys.lease("cam", "decode"), TOKEN)
-    return Feed(bus, entry, TOKEN, lambda: None)
+    return Publisher(bus, entry, TOKEN, lambda: None)
 
 
 def stream_of(bus: Bus, kind: str = "snippets") -> str:
@@ -82,12 +82,12 @@ def fill(bus: Bus, too_much: int = MIB) -> None:
 
 @pytest.mark.parametrize("live", [True, False], ids=["camera", "file"])
 def test_what_has_been_read_makes_room_for_the_next_snippet(bus: Bus, sleeps: list[float], live: bool) -> None:
-    feed = feed_for(bus, spec(live=live, stream_mb=100))
+    publisher = publisher_for(bus, spec(live=live, stream_mb=100))
     for n in range(3):
-        feed.publish(large(n, live), {"next_frame": n})
+        publisher.publish(large(n, live), {"next_frame": n})
     read_all(bus)
     fill(bus)
-    feed.publish(large(3, live), {"next_frame": 3})
+    publisher.publish(large(3, live), {"next_frame": 3})
     assert seqs(bus) == [3]
     assert sleeps == []
 
@@ -95,13 +95,13 @@ def test_what_has_been_read_makes_room_for_the_next_snippet(bus: Bus, sleeps: li
 def test_a_camera_whose_readers_are_behind_loses_its_oldest(
     bus: Bus, sleeps: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    feed = feed_for(bus, spec(live=True, stream_mb=100))
+    publisher = publisher_for(bus, spec(live=True, stream_mb=100))
     for n in range(4):
-        feed.publish(large(n, True), {"next_frame": n})
+        publisher.publish(large(n, True), {"next_frame": n})
     fill(bus)
     with caplog.at_level(logging.WARNING):
         for n in range(4, 8):
-            feed.publish(large(n, True), {"next_frame": n})
+            publisher.publish(large(n, True), {"next_frame": n})
     assert seqs(bus)[-1] == 7
     assert 0 not in seqs(bus)
     assert len(caplog.records) == 1
@@ -109,9 +109,9 @@ def test_a_camera_whose_readers_are_behind_loses_its_oldest(
 
 
 def test_a_file_whose_readers_are_behind_waits_and_loses_nothing(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    feed = feed_for(bus, spec(stream_mb=100))
+    publisher = publisher_for(bus, spec(stream_mb=100))
     for n in range(2):
-        feed.publish(large(n), {"next_frame": n})
+        publisher.publish(large(n), {"next_frame": n})
     fill(bus)
     waits: list[list[int]] = []
 
@@ -122,25 +122,25 @@ def test_a_file_whose_readers_are_behind_waits_and_loses_nothing(bus: Bus, monke
             read_all(bus)
 
     monkeypatch.setattr("pipeline.ingest.publish.time", SimpleNamespace(sleep=sleep))
-    feed.publish(large(2), {"next_frame": 2})
+    publisher.publish(large(2), {"next_frame": 2})
     assert waits == [[0, 1]] * 5
     assert seqs(bus) == [2]
 
 
 def test_a_camera_keeps_only_what_is_unread(bus: Bus) -> None:
-    feed = feed_for(bus, spec(live=True))
+    publisher = publisher_for(bus, spec(live=True))
     for n in range(4):
-        feed.publish(snippet(n, live=True), {"next_frame": n})
+        publisher.publish(snippet(n, live=True), {"next_frame": n})
         if n < 3:
             read_all(bus)
     assert seqs(bus) == [3]
 
 
 def test_a_cameras_streams_downstream_are_trimmed_now_and_then(bus: Bus) -> None:
-    feed = feed_for(bus, spec(live=True))
+    publisher = publisher_for(bus, spec(live=True))
     workers = [worker(bus, stage) for stage in ("features", "temporal", "alerting")]
     for n in range(40):
-        feed.publish(snippet(n, live=True), {"next_frame": n})
+        publisher.publish(snippet(n, live=True), {"next_frame": n})
         turn_until(lambda n=n: bus.last_id(stream_of(bus, "scores"))[1] == n, *workers)
     assert len(seqs(bus, "features:motion")) <= 16
     assert len(seqs(bus, "scores:novelty")) <= 16
@@ -149,9 +149,9 @@ def test_a_cameras_streams_downstream_are_trimmed_now_and_then(bus: Bus) -> None
 
 def test_a_worker_makes_room_for_its_output(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
     """The file's decoder has gone: nobody else would trim what has been read."""
-    feed = feed_for(bus, spec(stream_mb=100))
+    publisher = publisher_for(bus, spec(stream_mb=100))
     for n in range(3):
-        feed.publish(large(n), {"next_frame": n})
+        publisher.publish(large(n), {"next_frame": n})
     one = worker(bus, GROUP.partition(":")[0])
     turn_until(lambda: seqs(bus, GROUP) == [0, 1], one)
     fill(bus, 9 * MIB // 2)  # more than the server's buffers of clients may still give back, less than two snippets

@@ -16,10 +16,10 @@ from toys import FakeClock
 from pipeline.bus.codec import decode, decode_state
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import unregister
-from pipeline.ingest.file import feed_file
-from pipeline.ingest.worker import Decoder, DecodeWorker
+from pipeline.ingest.file import publish_file
+from pipeline.ingest.worker import DecoderProcess, DecodeWorker
 from pipeline.leases.lease import Leases
-from pipeline.supervisor.host import Host
+from pipeline.processes.settings import WorkerSettings
 from stages.stage import number
 
 IN_THE_KERNEL = "trap '' TERM; exec sleep 60"
@@ -31,9 +31,9 @@ class Staged(DecodeWorker):
     script = ""
     starts = 0
 
-    def _start(self, decoder: Decoder) -> None:
+    def _start(self, decoder: DecoderProcess) -> None:
         self.starts += 1
-        decoder.started_s = self._clock()
+        decoder.restarts.began(self._clock())
         decoder.pulse.beat()
         decoder.pid = os.posix_spawn("/bin/sh", ["sh", "-c", self.script], os.environ)
 
@@ -42,9 +42,9 @@ class Staged(DecodeWorker):
 
 
 def worker(bus: Bus, script: str, token: str = "w:1") -> Staged:
-    host = Host(url="", prefix=bus.keys.prefix, lease_s=60, decode_files=4)
+    settings = WorkerSettings(url="", prefix=bus.keys.prefix, lease_s=60, decode_files=4)
     leases = Leases(bus.client, bus.keys, name="w", stage="decode", token=token, lease_s=60)
-    staged = Staged(bus, leases, host, clock=FakeClock())
+    staged = Staged(bus, leases, settings, clock=FakeClock())
     staged.script = script
     return staged
 
@@ -77,7 +77,7 @@ def test_a_file_that_kills_its_decoders_is_given_up_whoever_starts_them(one_bus:
         turn_until(staged, lambda n=n: deaths(one_bus) == n)
         staged.close()
     one_bus.client.set(one_bus.keys.lease("cam", "decode"), "d")
-    feed_file(one_bus, entry, "d", lambda: None)
+    publish_file(one_bus, entry, "d", lambda: None)
     ((_, fields),) = one_bus.client.xrange(one_bus.keys.stream("cam", "snippets"))
     assert decode(fields).status == "error: its decoder died 3 times after frame 0"
 

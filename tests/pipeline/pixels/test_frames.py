@@ -22,11 +22,11 @@ from pipeline.bus.codec import decode, encode
 from pipeline.bus.embedded import owner_of
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import unregister
-from pipeline.ingest.publish import Feed
+from pipeline.ingest.publish import Publisher
 from pipeline.leases.lease import Leases
 from pipeline.pixels.memory import host_id, namespace_of, own_folder
 from pipeline.pixels.reader import FrameReader
-from pipeline.pixels.route import Transport
+from pipeline.pixels.route import PixelRoute
 from pipeline.pixels.sweep import Sweeper
 from pipeline.pixels.writer import FrameWriter
 from stages.messages import Gap, Snippet
@@ -234,13 +234,13 @@ print(good)
 # -- a decoder and its readers ----------------------------------------------------------------------------------
 
 
-def feed_for(bus: Bus, folder: Path, *, live: bool = False, stream_mb: float = 1, **more: object) -> Feed:
+def publisher_for(bus: Bus, folder: Path, *, live: bool = False, stream_mb: float = 1, **more: object) -> Publisher:
     entry_ = announce(bus, spec(live=live, stream_mb=stream_mb))
     bus.client.set(bus.keys.lease("cam", "decode"), TOKEN)
     frames = FrameWriter(
         folder / namespace_of(bus.client, bus.keys, URL), host_id(), "cam", **{"allowed": lambda: True} | more
     )  # type: ignore[arg-type]
-    return Feed(bus, entry_, TOKEN, lambda: None, frames)
+    return Publisher(bus, entry_, TOKEN, lambda: None, frames)
 
 
 def stream_of(bus: Bus, kind: str = "snippets") -> str:
@@ -268,9 +268,9 @@ def gaps(bus: Bus, kind: str = GROUP) -> list[tuple[int, str, str]]:
 
 
 def test_a_file_that_is_kept_up_with_needs_few_slots(one_bus: Bus, folder: Path) -> None:
-    feed, one = feed_for(one_bus, folder), features_worker(one_bus)
+    publisher, one = publisher_for(one_bus, folder), features_worker(one_bus)
     for n in range(40):
-        feed.publish(pattern(n), {"next_frame": n})
+        publisher.publish(pattern(n), {"next_frame": n})
         turn_until(lambda n=n: reached(one_bus, n), one)
     (ring,) = files(folder)
     assert ring.stat().st_blocks * 512 <= 2 * 4096
@@ -278,22 +278,22 @@ def test_a_file_that_is_kept_up_with_needs_few_slots(one_bus: Bus, folder: Path)
 
 
 def test_a_file_fills_its_bound_and_no_more(one_bus: Bus, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    feed, one = feed_for(one_bus, folder, stream_mb=0.2), features_worker(one_bus)
+    publisher, one = publisher_for(one_bus, folder, stream_mb=0.2), features_worker(one_bus)
     monkeypatch.setattr("pipeline.ingest.publish.time", SimpleNamespace(sleep=lambda _: one.turn()))
     for n in range(20):
-        feed.publish(pattern(n, size=60), {"next_frame": n})
+        publisher.publish(pattern(n, size=60), {"next_frame": n})
     turn_until(lambda: reached(one_bus, 19), one)
     (ring,) = files(folder)
-    assert feed.spec.bound(pattern(0, size=60)).entries == 4
+    assert publisher.spec.bound(pattern(0, size=60)).entries == 4
     assert ring.stat().st_blocks * 512 == 4 * 11 * 4096  # 42 KiB each
     assert summed(one_bus) == {n: float(pattern(n, size=60).pixels.sum()) for n in range(20)}
 
 
 def test_a_late_reader_of_a_camera_reports_gaps_and_never_wrong_pixels(one_bus: Bus, folder: Path) -> None:
-    feed, one = feed_for(one_bus, folder, live=True, stream_mb=0.2), features_worker(one_bus)
+    publisher, one = publisher_for(one_bus, folder, live=True, stream_mb=0.2), features_worker(one_bus)
     rng = random.Random(3)
     for n in range(120):
-        feed.publish(pattern(n, True, 60), {"next_frame": n})
+        publisher.publish(pattern(n, True, 60), {"next_frame": n})
         if rng.random() < 0.2:
             one.turn()
     turn_until(lambda: reached(one_bus, 119), one)
@@ -305,24 +305,24 @@ def test_a_late_reader_of_a_camera_reports_gaps_and_never_wrong_pixels(one_bus: 
 
 def test_memory_that_a_burst_took_is_given_back(one_bus: Bus, folder: Path) -> None:
     clock, one = FakeClock(), features_worker(one_bus)
-    feed = feed_for(one_bus, folder, live=True, clock=clock)
+    publisher = publisher_for(one_bus, folder, live=True, clock=clock)
     for n in range(10):
-        feed.publish(pattern(n, True), {"next_frame": n})
+        publisher.publish(pattern(n, True), {"next_frame": n})
     (ring,) = files(folder)
     assert ring.stat().st_blocks * 512 == 10 * 4096
     for n in range(10, 40):
         turn_until(lambda n=n: reached(one_bus, n - 1), one)
         clock.sleep(10)
-        feed.publish(pattern(n, True), {"next_frame": n})
+        publisher.publish(pattern(n, True), {"next_frame": n})
     assert ring.stat().st_blocks * 512 <= 2 * 4096
-    feed.publish(pattern(40, True), {"next_frame": 40})
-    feed.publish(pattern(41, True), {"next_frame": 41})
+    publisher.publish(pattern(40, True), {"next_frame": 40})
+    publisher.publish(pattern(41, True), {"next_frame": 41})
     turn_until(lambda: reached(one_bus, 41), one)
     assert summed(one_bus) == {n: float(pattern(n).pixels.sum()) for n in range(42)}
 
 
 def test_the_reference_is_readable_and_the_entry_small(one_bus: Bus, folder: Path) -> None:
-    feed_for(one_bus, folder).publish(pattern(0, size=100), {"next_frame": 4})
+    publisher_for(one_bus, folder).publish(pattern(0, size=100), {"next_frame": 4})
     ((_, fields),) = one_bus.client.xrange(stream_of(one_bus))
     assert fields[b"pixels:array"] == b"uint8 4,100,100,3"
     assert fields[b"pixels:shared"].decode().split()[1].endswith(".ring")
@@ -330,11 +330,11 @@ def test_the_reference_is_readable_and_the_entry_small(one_bus: Bus, folder: Pat
 
 
 def test_an_archive_whose_memory_is_gone_is_accounted_as_failed(one_bus: Bus, folder: Path) -> None:
-    feed = feed_for(one_bus, folder)
+    publisher = publisher_for(one_bus, folder)
     for n in range(2):
-        feed.publish(pattern(n), {"next_frame": n})
+        publisher.publish(pattern(n), {"next_frame": n})
     files(folder)[0].unlink()
-    feed.publish(pattern(2), {"next_frame": 12})  # the writer notices, and makes another
+    publisher.publish(pattern(2), {"next_frame": 12})  # the writer notices, and makes another
     turn_until(lambda: reached(one_bus, 2), features_worker(one_bus))
     assert gaps(one_bus) == [(n, "failed", "its pictures are gone from memory") for n in range(2)]
     assert list(summed(one_bus)) == [2]
@@ -347,13 +347,13 @@ def test_pixels_that_change_while_a_stage_works_on_them_are_not_scored(one_bus: 
 
     from stages.processor import StageProcessor
 
-    feed = feed_for(one_bus, folder)
-    feed.publish(pattern(0), {"next_frame": 4})
+    publisher = publisher_for(one_bus, folder)
+    publisher.publish(pattern(0), {"next_frame": 4})
 
     class Meanwhile(ToyExtractor):
         def process(self, batch):  # type: ignore[no-untyped-def]
-            feed._frames.release(None, is_empty=True)  # type: ignore[union-attr]
-            feed._frames.write(pattern(1), 1)  # type: ignore[union-attr]
+            publisher._frames.release(None, is_empty=True)  # type: ignore[union-attr]
+            publisher._frames.write(pattern(1), 1)  # type: ignore[union-attr]
             return super().process(batch)
 
     one = features_worker(one_bus, processor_for=lambda *_: StageProcessor(Meanwhile()))
@@ -374,10 +374,10 @@ def test_a_stage_that_remembers_pixels_remembers_its_own(one_bus: Bus, folder: P
                 state["kept"] = snippet_.pixels
             return [(out, {"before": snippet_.pixels}) for (snippet_, _), (out, _) in zip(batch, done, strict=True)]
 
-    feed = feed_for(one_bus, folder)
+    publisher = publisher_for(one_bus, folder)
     one = features_worker(one_bus, processor_for=lambda *_: StageProcessor(Remembers()))
     for n in range(10):
-        feed.publish(pattern(n + 1), {"next_frame": n})
+        publisher.publish(pattern(n + 1), {"next_frame": n})
         turn_until(lambda n=n: reached(one_bus, n + 1), one)
     found = [decode(fields) for _, fields in one_bus.client.xrange(stream_of(one_bus, GROUP))]
     assert [int(m.values[0]) for m in found] == list(range(10))  # type: ignore[union-attr]
@@ -398,14 +398,14 @@ def test_without_room_pixels_go_through_redis_and_come_back_when_there_is(
         really(fd, offset, size)
 
     monkeypatch.setattr("pipeline.pixels.writer.os.posix_fallocate", fallocate)
-    feed = feed_for(one_bus, folder, clock=clock)
+    publisher = publisher_for(one_bus, folder, clock=clock)
     with caplog.at_level(logging.WARNING):
         for n in range(6):
-            feed.publish(pattern(n), {"next_frame": n})
+            publisher.publish(pattern(n), {"next_frame": n})
         clock.sleep(10)
         room[0] = 9
         for n in range(6, 8):
-            feed.publish(pattern(n), {"next_frame": n})
+            publisher.publish(pattern(n), {"next_frame": n})
     inline = [b"pixels" in fields for _, fields in one_bus.client.xrange(stream_of(one_bus))]
     assert inline == [False, False, True, True, True, True, False, False]
     (said,) = caplog.records
@@ -469,9 +469,9 @@ def test_on_a_real_mount_that_is_too_small(one_bus: Bus, tmp_path: Path, monkeyp
         pytest.skip("only root can mount")
     try:
         monkeypatch.setenv("ODDWATCH_SHM", str(small))
-        feed = feed_for(one_bus, own_folder())
+        publisher = publisher_for(one_bus, own_folder())
         for n in range(5):
-            feed.publish(pattern(n, size=60), {"next_frame": n})
+            publisher.publish(pattern(n, size=60), {"next_frame": n})
         inline = [b"pixels" in fields for _, fields in one_bus.client.xrange(stream_of(one_bus))]
         assert inline == [False, True, True, True, True]  # 43 KiB each
         turn_until(lambda: reached(one_bus, 4), features_worker(one_bus))
@@ -508,17 +508,17 @@ def test_where_there_is_no_shared_memory_it_is_said_and_nobody_claims_it(
 ) -> None:
     monkeypatch.setenv("ODDWATCH_SHM", "/nowhere")
     assert host_id() == ""
-    transport = Transport(one_bus, "auto", URL)
+    route = PixelRoute(one_bus, "auto", URL)
     assert "/nowhere is missing" in caplog.text
-    assert not transport.is_shared(spec())
-    assert transport.writer(one_bus, spec(), lambda: True) is None
+    assert not route.is_shared(spec())
+    assert route.writer(one_bus, spec(), lambda: True) is None
 
 
 def test_a_worker_on_another_host_leaves_the_camera_to_one_on_the_decoders(
     one_bus: Bus, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    feed = feed_for(one_bus, folder)
-    feed.publish(pattern(0), {"next_frame": 4})
+    publisher = publisher_for(one_bus, folder)
+    publisher.publish(pattern(0), {"next_frame": 4})
     clock = FakeClock()
     stranger = features_worker(one_bus, clock=clock, frames=FrameReader(host="elsewhere"), name="stranger")
     with caplog.at_level(logging.WARNING):
@@ -537,12 +537,12 @@ def test_auto_shares_only_while_all_readers_are_on_this_host(one_bus: Bus) -> No
         leases.beat(one_bus.now_ms(), 0)
 
     camera = spec()
-    remote, local = (Transport(one_bus, "auto", url) for url in ("redis://example.org:6379", URL))
+    remote, local = (PixelRoute(one_bus, "auto", url) for url in ("redis://example.org:6379", URL))
     now_s = iter(range(0, 1000, 10))
 
-    def shared(transport: Transport) -> bool:
-        transport.look(next(now_s))
-        return transport.is_shared(camera)
+    def shared(route: PixelRoute) -> bool:
+        route.look(next(now_s))
+        return route.is_shared(camera)
 
     assert shared(local)  # nobody there yet: whoever comes to a local Redis is on this host
     assert not shared(remote)
@@ -553,31 +553,31 @@ def test_auto_shares_only_while_all_readers_are_on_this_host(one_bus: Bus) -> No
     beat("features", "b", "elsewhere")
     assert not shared(local)
     assert not shared(remote)
-    assert Transport(one_bus, "shared", URL).is_shared(camera)
-    assert not Transport(one_bus, "inline", URL).is_shared(camera)
+    assert PixelRoute(one_bus, "shared", URL).is_shared(camera)
+    assert not PixelRoute(one_bus, "inline", URL).is_shared(camera)
 
 
 # -- nothing left behind ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def dead_feed(one_bus: Bus, folder: Path) -> Feed:
+def dead_publisher(one_bus: Bus, folder: Path) -> Publisher:
     """Has published three snippets; its process then ends as suddenly as may be."""
-    feed = feed_for(one_bus, folder)
+    publisher = publisher_for(one_bus, folder)
     for n in range(3):
-        feed.publish(pattern(n), {"next_frame": n})
-    frames = feed._frames
+        publisher.publish(pattern(n), {"next_frame": n})
+    frames = publisher._frames
     assert frames is not None
     assert frames._ring is not None
     frames._ring.close()
     frames._ring = None
     assert frames._held is not None
     os.close(frames._held)
-    return feed
+    return publisher
 
 
 def test_a_dead_writers_ring_stays_until_its_last_entry_is_acknowledged(
-    one_bus: Bus, dead_feed: Feed, folder: Path
+    one_bus: Bus, dead_publisher: Publisher, folder: Path
 ) -> None:
     sweeper, one = Sweeper(one_bus), features_worker(one_bus)
     for n in range(3):
@@ -608,18 +608,18 @@ def test_a_ring_that_only_a_late_entry_refers_to_stays(one_bus: Bus, folder: Pat
 
 
 def test_a_living_writers_ring_stays_though_everything_is_read(one_bus: Bus, folder: Path) -> None:
-    feed, one, sweeper = feed_for(one_bus, folder), features_worker(one_bus), Sweeper(one_bus)
-    feed.publish(pattern(0), {"next_frame": 4})
+    publisher, one, sweeper = publisher_for(one_bus, folder), features_worker(one_bus), Sweeper(one_bus)
+    publisher.publish(pattern(0), {"next_frame": 4})
     turn_until(lambda: reached(one_bus, 0), one)
     for _ in range(3):
         sweeper.sweep()
         sweeper.leave()
-    feed.publish(pattern(1), {"next_frame": 8})
+    publisher.publish(pattern(1), {"next_frame": 8})
     turn_until(lambda: reached(one_bus, 1), one)
     assert len(summed(one_bus)) == 2
 
 
-def test_a_camera_that_is_gone_leaves_no_memory(one_bus: Bus, dead_feed: Feed, folder: Path) -> None:
+def test_a_camera_that_is_gone_leaves_no_memory(one_bus: Bus, dead_publisher: Publisher, folder: Path) -> None:
     unregister(one_bus.client, one_bus.keys, "cam")
     sweeper = Sweeper(one_bus)
     sweeper.forget("ca")

@@ -16,7 +16,7 @@ from makers import announce, spec
 from pipeline.bus.embedded import FOLDER_PREFIX, EmbeddedServer, running_servers
 from pipeline.bus.streams import Bus
 from pipeline.leases.lease import Heartbeat, heartbeats
-from pipeline.supervisor.host import Host
+from pipeline.processes.settings import WorkerSettings
 from pipeline.supervisor.supervisor import LocalWorkers
 from stages.errors import BusError
 
@@ -43,16 +43,16 @@ def parent_of(pid: int) -> int:
 
 
 @pytest.fixture
-def host(one_server: EmbeddedServer, one_bus: Bus) -> Host:
-    return Host(url=one_server.url, prefix=one_bus.keys.prefix, lease_s=LEASE_S, decode_files=1)
+def settings(one_server: EmbeddedServer, one_bus: Bus) -> WorkerSettings:
+    return WorkerSettings(url=one_server.url, prefix=one_bus.keys.prefix, lease_s=LEASE_S, decode_files=1)
 
 
 @pytest.fixture
-def supervisor(host: Host, one_bus: Bus) -> Iterator[LocalWorkers]:
+def supervisor(settings: WorkerSettings, one_bus: Bus) -> Iterator[LocalWorkers]:
     """Two alerting workers for four cameras, all of them held."""
     for n in range(4):
         announce(one_bus, spec(f"c{n}"))
-    local = LocalWorkers(host, {"alerting": 2}, [])
+    local = LocalWorkers(settings, {"alerting": 2}, [])
     until(lambda: len(holders(one_bus)) == 4 and len(workers(one_bus)) == 2)
     yield local
     local.stop()
@@ -97,25 +97,27 @@ def test_workers_do_not_survive_a_killed_supervisor_which_is_replaced(
 
 
 def test_what_lies_in_the_current_folder_is_not_run(
-    host: Host, one_bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: WorkerSettings, one_bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("redis", "pydantic", "pipeline"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('run by mistake')")
     monkeypatch.chdir(tmp_path)
-    local = LocalWorkers(host, {"alerting": 1}, [])
+    local = LocalWorkers(settings, {"alerting": 1}, [])
     try:
         until(lambda: local.check() or workers(one_bus))
     finally:
         local.stop()
 
 
-def test_a_worker_that_dies_at_once_again_and_again_is_restarted_with_patience(host: Host, one_bus: Bus) -> None:
+def test_a_worker_that_dies_at_once_again_and_again_is_restarted_with_patience(
+    settings: WorkerSettings, one_bus: Bus
+) -> None:
     """`decode` with a configuration file that is not there ends with an error each time."""
-    broken = host.model_copy(update={"config_path": Path("/nowhere/config.yaml")})
+    broken = settings.model_copy(update={"config_path": Path("/nowhere/config.yaml")})
     code = (
-        "import sys, time; from pathlib import Path; from pipeline.supervisor.host import Host; "
+        "import sys, time; from pathlib import Path; from pipeline.processes.settings import WorkerSettings; "
         "from pipeline.supervisor.supervisor import Supervisor; "
-        "s = Supervisor(Host.model_validate_json(sys.argv[1]), {'decode': 1}); end = time.monotonic() + 2\n"
+        "s = Supervisor(WorkerSettings.model_validate_json(sys.argv[1]), {'decode': 1}); end = time.monotonic() + 2\n"
         "while time.monotonic() < end: s.turn(); time.sleep(0.01)\n"
         "s.stopping = True; s.run()"
     )

@@ -8,7 +8,7 @@ import pytest
 from makers import spec
 from means_extractor import Means
 
-from pipeline.cli.session import host_for
+from pipeline.cli.session import worker_settings
 from pipeline.config.schema import Config
 from pipeline.workers.build import processor_builder
 
@@ -24,12 +24,12 @@ def test_what_the_configuration_says_reaches_the_network(
         return Means()
 
     monkeypatch.setattr("stages.features.registry.build_extractor", build)
-    host = host_for(
+    told = worker_settings(
         Config.model_validate({"workers": {"precision": precision, "engine": "openvino", "device": "cpu"}}),
         "unix:///nothing",
     )
     with caplog.at_level(logging.INFO):
-        processor_builder(host.device, False, host.precision, host.engine)(spec(), "features:i3d")
+        processor_builder(told.device, False, told.precision, told.engine)(spec(), "features:i3d")
     assert asked == [("i3d", "cpu", precision, "openvino")]
     assert ("i3d computes in bf16" in caplog.text) == (precision == "bf16")
 

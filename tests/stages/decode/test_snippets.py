@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.backoff import Backoff
 from stages.decode.cutter import Cut, Cutter, Picture, Run
 from stages.decode.damage_gate import LONGEST, Gate
 from stages.decode.timeline import Timeline
@@ -208,13 +207,3 @@ def test_a_camera_without_keyframes_is_not_shut_out_for_ever() -> None:
     gate.shut()
 
     assert sum(bool(gate.fault(frame())) for _ in range(2 * LONGEST)) == LONGEST - 1
-
-
-def test_waits_double_to_a_minute_and_a_healthy_run_resets_them() -> None:
-    backoff = Backoff()
-    assert [backoff.failed(float(i)) for i in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
-    backoff.opened(100.0)
-    assert backoff.failed(105.0) == 60
-    backoff.opened(200.0)
-    assert backoff.failed(210.0) == 1
-    assert backoff.failed(300.0) == 2

@@ -17,7 +17,7 @@ from torch import nn
 from torchvision.models.video import r3d_18
 
 from pipeline.cameras.spec import CameraSpec, ModelSpec
-from pipeline.cli.session import host_for, local_workers
+from pipeline.cli.session import local_workers, worker_settings
 from pipeline.config.schema import Config
 from pipeline.workers.build import check_engine
 from stages.errors import ConfigError
@@ -160,8 +160,8 @@ def test_where_it_cannot_be_used_one_line_says_so(
 ) -> None:
     monkeypatch.setattr(features, "find_spec", lambda _name: None)
     config = Config.model_validate({"workers": {"engine": "openvino"} | said})
-    host = host_for(config, "unix:///nothing")
-    with pytest.raises(ConfigError, match=message) as refused, local_workers(config, host, [reads("i3d")]):
+    told = worker_settings(config, "unix:///nothing")
+    with pytest.raises(ConfigError, match=message) as refused, local_workers(config, told, [reads("i3d")]):
         pytest.fail("workers were started")
     assert refused.value.exit_code == 2
     workers = config.workers
