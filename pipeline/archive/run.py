@@ -18,8 +18,7 @@ import redis
 from pipeline.alerts.forward import ALERTS_KEPT
 from pipeline.archive.claims import CLAIM_S, is_dead, left_open
 from pipeline.archive.records import FileResult, file_sha256, read_record, write_record
-from pipeline.bus.codec import decode
-from pipeline.bus.ids import Entry, Id
+from pipeline.bus.codec import Entry, EntryId, decode
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import register, unregister
 from pipeline.cameras.spec import STAGES, CameraSpec
@@ -72,7 +71,7 @@ class Job:
     promised: int = 0
     """Frames the file says it has, 0 if it does not say; for progress only."""
     last_alert: str = "-"
-    taken: Id = (0, 0)
+    taken: EntryId = (0, 0)
     """The last entry of `stream` that was written down."""
 
     def count(self, name: str, frames: int) -> None:
@@ -310,5 +309,5 @@ class ScoreRun:
         self._forget_frames(camera)
 
 
-def _after(entry_id: Id) -> str:
+def _after(entry_id: EntryId) -> str:
     return f"{entry_id[0]}-{entry_id[1] + 1}"

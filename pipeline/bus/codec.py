@@ -1,17 +1,65 @@
-"""Messages and stage states <-> Redis stream fields. Headers readable, arrays raw bytes, no pickle."""
+"""What streams hold: entries, their ids and bounds, and messages and states <-> their fields.
+
+Headers are readable, arrays are raw bytes; no pickle.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 
 import numpy as np
 
 from stages.messages import SCHEMA, End, Features, Fused, Gap, Message, Prior, Scores, Snippet
 from stages.stage import State
+
+EntryId = tuple[int, int]
+Reader = tuple[str, str]
+"""(stream, consumer group)."""
+
+
+def parse_id(text: bytes | str) -> EntryId:
+    """`<run_ms>-<seq>` as numbers, which order as Redis orders them."""
+    ms, _, seq = (text.decode() if isinstance(text, bytes) else text).partition("-")
+    return int(ms), int(seq or 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """An entry delivered and not yet acknowledged. `fields` is empty if it was trimmed while pending."""
+
+    id: EntryId
+    fields: Mapping[bytes, bytes]
+
+    @property
+    def id_text(self) -> str:
+        return f"{self.id[0]}-{self.id[1]}"
+
+
+def entry_of_reply(entry_id: bytes, flat: list[bytes]) -> Entry:
+    """An entry as Redis writes it."""
+    return Entry(parse_id(entry_id), dict(zip(flat[::2], flat[1::2], strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """How many entries a stream may hold, and what happens beyond."""
+
+    entries: int
+    drop_oldest: bool
+    """True (live): the oldest goes. False (archive): the writer waits until readers have acknowledged."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """A message as the fields of its entry: one whose pixels lie elsewhere."""
+
+    id: str
+    fields: Mapping[str, bytes | str]
+
 
 KINDS: dict[str, type] = {c.__name__.lower(): c for c in (Snippet, Features, Scores, Fused, Gap, End)}
 LAYOUTS = {kind: {f.name: str(f.type) for f in fields(cls)} for kind, cls in KINDS.items()}

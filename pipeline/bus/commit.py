@@ -1,24 +1,24 @@
-"""A settlement as one step of Redis: a script, or a watched transaction where pixels travel with it.
+"""The atomic step: output, acknowledgement and state under a lease, as a script, or as a watched transaction where
+pixels travel with them.
 
 A script takes one round trip instead of three, but copies its arguments twice more: dear for megabytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import redis
-from redis.commands.core import CoreCommands
 
-from pipeline.bus.raw import Command, Wire
+from pipeline.bus.raw import Command, RawClient
 from stages.errors import LeaseLost
 
 ALREADY_DONE = ("equal or smaller", "BUSYGROUP")
 """How Redis refuses an entry and a group that it has."""
 SCRIPT_BYTES = 384 * 1024
-"""Settlements larger than this go as a transaction: from about there on the copies cost more than round trips."""
+"""Commits larger than this go as a transaction: from about there on the copies cost more than round trips."""
 SCRIPT_ARGUMENTS = 4000
 """So do those with a longer command: Lua's stack is short."""
 
@@ -50,7 +50,7 @@ end
 """
 TRIM = _TRIM + "local needed = trim(KEYS[1]) return {redis.call('XLEN', KEYS[1]), needed}"
 LOOK = _TRIM + "return look(KEYS[1], ARGV[1])"
-SETTLE = (
+COMMIT = (
     _TRIM
     + """
 local holder = redis.call('GET', KEYS[1])
@@ -91,34 +91,24 @@ class Left:
     """Every group has acknowledged all before this id; None if it has no groups, or was not trimmed."""
 
 
-class Recorder(CoreCommands):
-    """Takes the commands of a pipeline down instead of sending them."""
+def hset(key: str, fields: Mapping[str, bytes | str]) -> Command:
+    """The command that writes fields of a hash; at least one."""
+    return "HSET", key, *[part for field in fields.items() for part in field]
 
-    _event_dispatcher: Any = None
 
-    def __init__(self) -> None:
-        self.commands: list[Command] = []
-
-    def execute_command(self, *args: Any, **_: Any) -> Recorder:
-        self.commands.append((*str(args[0]).split(), *args[1:]))  # "XGROUP CREATE" is two words
-        return self
+def xadd(stream: str, entry_id: str, fields: Mapping[str, bytes | str], *limit: str | int) -> Command:
+    """The command that adds an entry; `limit` as Redis takes it: `MAXLEN`, 100."""
+    return "XADD", stream, *limit, entry_id, *[part for field in fields.items() for part in field]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Settlement:
+class Commit:
     """Commands that are carried out as one step if a lease is still held."""
 
     lease: tuple[str, str]
     """(key, token)."""
-    commands: list[Command]
+    commands: Sequence[Command]
     look: Look | None
-
-    @classmethod
-    def of(cls, lease: tuple[str, str], queue: Callable[[Any], None], look: Look | None) -> Settlement:
-        """Of what `queue` writes into a pipeline."""
-        recorder = Recorder()
-        queue(recorder)
-        return cls(lease, recorder.commands, look)
 
     @property
     def is_small(self) -> bool:
@@ -127,29 +117,30 @@ class Settlement:
         return size <= SCRIPT_BYTES and max(map(len, self.commands), default=0) <= SCRIPT_ARGUMENTS
 
 
-Outcome = Left | LeaseLost | redis.ResponseError
+CommitResult = Left | LeaseLost | redis.ResponseError
+"""What Redis made of a commit: what its `look` asks for, or why nothing was done."""
 
 
-def settle_all(
-    client: Any, wire: Wire, settlements: Sequence[Settlement], then: Sequence[Command] = ()
-) -> tuple[list[Outcome], list[Any]]:
-    """Carry out settlements that are independent of each other; small ones, and `then`, in one round trip.
+def commit_all(
+    client: Any, raw: RawClient, commits: Sequence[Commit], then: Sequence[Command] = ()
+) -> tuple[list[CommitResult], list[Any]]:
+    """Carry out commits that are independent of each other; small ones, and `then`, in one round trip.
 
-    The outcome of each is what its `look` asks for, or why nothing was done: LeaseLost, redis.ResponseError
-    (OutOfMemoryError). After them the replies to `then`; none if the settlements are too large to go with them.
+    Returns a result for each (redis.OutOfMemoryError is back-pressure), and the replies to `then`: none if the
+    commits are too large to go with them.
     Raises connection errors: any of them may or may not have been done.
     """
-    outcomes: dict[int, Outcome] = {}
-    small = [n for n, settlement in enumerate(settlements) if settlement.is_small]
-    if len(small) < len(settlements):
+    results: dict[int, CommitResult] = {}
+    small = [n for n, commit in enumerate(commits) if commit.is_small]
+    if len(small) < len(commits):
         then = ()
-    replies = wire.call_all([*(_script(settlements[n]) for n in small), *then]) if small else []
+    replies = raw.call_all([*(_script(commits[n]) for n in small), *then]) if small else []
     for n, reply in zip(small, replies, strict=False):
-        outcomes[n] = reply if isinstance(reply, redis.ResponseError) else _outcome(settlements[n], reply)
-    for n, settlement in enumerate(settlements):
-        if n not in outcomes:
-            outcomes[n] = _answer(lambda s=settlement: _transaction(client, s))  # type: ignore[misc]
-    return [outcomes[n] for n in range(len(settlements))], replies[len(small) :]
+        results[n] = reply if isinstance(reply, redis.ResponseError) else _result(commits[n], reply)
+    for n, commit in enumerate(commits):
+        if n not in results:
+            results[n] = _answer(lambda s=commit: _transaction(client, s))  # type: ignore[misc]
+    return [results[n] for n in range(len(commits))], replies[len(small) :]
 
 
 def _answer(ask: Callable[[], Any]) -> Any:
@@ -159,22 +150,22 @@ def _answer(ask: Callable[[], Any]) -> Any:
         return error
 
 
-def _script(settlement: Settlement) -> Command:
-    (key, token), look = settlement.lease, settlement.look
+def _script(commit: Commit) -> Command:
+    (key, token), look = commit.lease, commit.look
     wanted = (look.stream, int(look.trim)) if look else ("", 0)
-    args = [part for command in settlement.commands for part in (len(command), *command)]
-    return "EVAL", SETTLE, 1, key, token, *wanted, *args
+    args = [part for command in commit.commands for part in (len(command), *command)]
+    return "EVAL", COMMIT, 1, key, token, *wanted, *args
 
 
-def _outcome(settlement: Settlement, reply: Any) -> Left | LeaseLost:
+def _result(commit: Commit, reply: Any) -> Left | LeaseLost:
     ours, *rest = reply
     if ours:
         return _left(rest)
-    return LeaseLost(f"{settlement.lease[0]} is now held by {rest[0].decode() or 'nobody'}")
+    return LeaseLost(f"{commit.lease[0]} is now held by {rest[0].decode() or 'nobody'}")
 
 
-def _transaction(client: Any, settlement: Settlement) -> Left:
-    (key, token), commands, look = settlement.lease, settlement.commands, settlement.look
+def _transaction(client: Any, commit: Commit) -> Left:
+    (key, token), commands, look = commit.lease, commit.commands, commit.look
     while True:
         with client.pipeline(transaction=True) as pipe:
             pipe.watch(key)
@@ -201,9 +192,9 @@ def _transaction(client: Any, settlement: Settlement) -> Left:
         return _left(replies[-1]) if look is not None else Left()
 
 
-def trim(wire: Wire, stream: str) -> Left:
+def trim(raw: RawClient, stream: str) -> Left:
     """Delete what every group of the stream has acknowledged. Raises redis.ResponseError if there is no stream."""
-    return _left(wire.call("EVAL", TRIM, 1, stream))
+    return _left(raw.call("EVAL", TRIM, 1, stream))
 
 
 def _left(reply: Any) -> Left:

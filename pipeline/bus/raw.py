@@ -18,7 +18,7 @@ FRESH_S = 10.0
 """A connection that was idle for longer may have been closed by Redis, or on the way to it."""
 
 
-class Wire:
+class RawClient:
     """Sends commands on connections that stay open. Threads may share it; nothing is ever sent twice."""
 
     def __init__(self, client: Any) -> None:

@@ -1,21 +1,20 @@
-"""Redis Streams as Oddwatch uses them: read, publish, settle. Target: Redis 7.0 semantics."""
+"""Redis Streams as Oddwatch uses them: read, publish, commit. Target: Redis 7.0 semantics."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import redis
 
-from pipeline.bus.codec import encode
-from pipeline.bus.commit import Left, Look, Outcome, Settlement, settle_all, trim
+from pipeline.bus.codec import Bound, Encoded, Entry, EntryId, Reader, encode, entry_of_reply, parse_id
+from pipeline.bus.commit import Commit, CommitResult, Left, Look, commit_all, trim, xadd
 from pipeline.bus.connect import connect as connect
 from pipeline.bus.connect import hide_password as hide_password
-from pipeline.bus.ids import Bound, Encoded, Entry, Id, Reader, entry_of_reply, parse_id
 from pipeline.bus.keys import Keys
-from pipeline.bus.raw import Wire
+from pipeline.bus.raw import Command, RawClient
 from stages.messages import Message
 
 OUTAGE = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.RedisClusterException, OSError)
@@ -44,11 +43,11 @@ def _read_command(group: str, streams: Sequence[str], block_s: float = 0) -> tup
 
 
 class Bus:
-    """Reads, publishes and settles entries. One per process; one thread may read, others settle."""
+    """Reads, publishes and commits. One per process; one thread may read, others commit."""
 
     def __init__(self, client: Any, keys: Keys) -> None:
         self.client = client
-        self.wire = Wire(client)
+        self.raw = RawClient(client)
         self.keys = keys
         self.is_cluster = isinstance(client, redis.RedisCluster)
         self._seen: dict[str, str] = {}
@@ -99,7 +98,7 @@ class Bus:
             self._seen[name.decode()] = entries[-1][0].decode()
 
     def _read_group(self, group: str, streams: Sequence[str], block_s: float) -> dict[Reader, Entry]:
-        return self._found(group, self.wire.call(*_read_command(group, streams, block_s)))
+        return self._found(group, self.raw.call(*_read_command(group, streams, block_s)))
 
     def _found(self, group: str, reply: Any) -> dict[Reader, Entry]:
         found = {(name.decode(), group): entry_of_reply(*got[0]) for name, got in reply or []}
@@ -128,7 +127,7 @@ class Bus:
                 return found
             time.sleep(min(left_s, max(LOOK_S, NODE_LOOK_S * len(readers))))
 
-    def read_after(self, positions: Mapping[str, Id], block_s: float) -> dict[str, list[Entry]]:
+    def read_after(self, positions: Mapping[str, EntryId], block_s: float) -> dict[str, list[Entry]]:
         """Entries behind a position of each stream, waiting up to `block_s` for the first; no group takes part.
 
         The reader keeps the positions, so an entry whose reply was lost simply comes again.
@@ -160,10 +159,10 @@ class Bus:
         found = self.client.xrange(stream, min=entry_id, max=entry_id)
         return Entry(parse_id(entry_id), found[0][1] if found else {}), attempts
 
-    def oldest_pending(self, readers: Sequence[Reader]) -> list[Id | None]:
+    def oldest_pending(self, readers: Sequence[Reader]) -> list[EntryId | None]:
         """For each (stream, group) the oldest entry delivered and never acknowledged; all in one round trip."""
-        found: list[Id | None] = []
-        for reply in self.wire.call_all([("XPENDING", *reader) for reader in readers]) if readers else []:
+        found: list[EntryId | None] = []
+        for reply in self.raw.call_all([("XPENDING", *reader) for reader in readers]) if readers else []:
             if isinstance(reply, redis.ResponseError):
                 raise reply
             # redis-py's Cluster pipeline names the parts, Redis itself only orders them.
@@ -187,77 +186,72 @@ class Bus:
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def settle(
+    def commit(
         self,
         lease: tuple[str, str],
         *,
         outputs: Iterable[tuple[str, Message | Encoded, Bound]] = (),
         acks: Iterable[tuple[str, str, str]] = (),
-        also: Callable[[Any], None] | None = None,
+        also: Sequence[Command] = (),
         look: Look | None = None,
     ) -> Left:
         """Publish outputs, acknowledge inputs and save state in one step, if the lease is still ours.
 
-        `lease` is (key, token), `acks` are (stream, group, id), `also` queues further commands on keys of the same
+        `lease` is (key, token), `acks` are (stream, group, id), `also` are further commands on keys of the same
         camera. Returns what `look` asks for, as it is afterwards. Repeating it is harmless: Redis rejects an id it
         already has. Raises LeaseLost, redis.OutOfMemoryError (nothing was done) or a connection error (it may or may
         not have been done).
         """
-        (outcome,) = self.settle_all([self.settlement(lease, outputs=outputs, acks=acks, also=also, look=look)])
-        if isinstance(outcome, Left):
-            return outcome
-        raise outcome
+        (result,) = self.commit_all([self.make_commit(lease, outputs=outputs, acks=acks, also=also, look=look)])
+        if isinstance(result, Left):
+            return result
+        raise result
 
-    def settle_all(self, settlements: Sequence[Settlement]) -> list[Outcome]:
+    def commit_all(self, commits: Sequence[Commit]) -> list[CommitResult]:
         """Several of them, of different cameras, in as few round trips as can be; raises connection errors only."""
-        return settle_all(self.client, self.wire, settlements)[0]
+        return commit_all(self.client, self.raw, commits)[0]
 
-    def settle_and_read(
-        self, settlements: Sequence[Settlement], wanted: Iterable[Reader]
-    ) -> tuple[list[Outcome], dict[Reader, Entry]]:
+    def commit_and_read(
+        self, commits: Sequence[Commit], wanted: Iterable[Reader]
+    ) -> tuple[list[CommitResult], dict[Reader, Entry]]:
         """The same, and in the same round trip what is new for each (stream, group) once they are carried out.
 
-        What is new is delivered even where a settlement fails. Nothing is read in a Cluster, or if a settlement is
+        What is new is delivered even where a commit fails. Nothing is read in a Cluster, or if a commit is
         too large to be sent with others: `read_new` will find it.
         """
         commands, groups = [], []
         for group, streams in _by_group([] if self.is_cluster else wanted).items():
             commands.append(_read_command(group, streams))
             groups.append(group)
-        outcomes, replies = settle_all(self.client, self.wire, settlements, commands)
+        results, replies = commit_all(self.client, self.raw, commits, commands)
         found: dict[Reader, Entry] = {}
         for group, reply in zip(groups, replies, strict=False):
             if not isinstance(reply, redis.ResponseError):  # it will come again where it is waited for
                 found |= self._found(group, reply)
-        return outcomes, found
+        return results, found
 
     @staticmethod
-    def settlement(
+    def make_commit(
         lease: tuple[str, str],
         *,
         outputs: Iterable[tuple[str, Message | Encoded, Bound]] = (),
         acks: Iterable[tuple[str, str, str]] = (),
-        also: Callable[[Any], None] | None = None,
+        also: Sequence[Command] = (),
         look: Look | None = None,
-    ) -> Settlement:
-        """What `settle` carries out."""
+    ) -> Commit:
+        """What `commit` carries out."""
 
-        def queue(pipe: Any) -> None:
-            for stream, message, bound in outputs:
-                limit = ("MAXLEN", bound.entries) if bound.drop_oldest else ()
-                entry = message if isinstance(message, Encoded) else Encoded(message.id, encode(message))
-                flat = (part for field in entry.fields.items() for part in field)
-                pipe.execute_command("XADD", stream, *limit, entry.id, *flat)
-            for stream, group, entry_id in acks:
-                pipe.xack(stream, group, entry_id)
-            if also is not None:
-                also(pipe)
-
-        return Settlement.of(lease, queue, look)
+        commands: list[Command] = []
+        for stream, message, bound in outputs:
+            limit = ("MAXLEN", bound.entries) if bound.drop_oldest else ()
+            entry = message if isinstance(message, Encoded) else Encoded(message.id, encode(message))
+            commands.append(xadd(stream, entry.id, entry.fields, *limit))
+        commands += [("XACK", *ack) for ack in acks]
+        return Commit(lease, [*commands, *also], look)
 
     def trim_acknowledged(self, stream: str) -> int:
         """Delete what every group of the stream has acknowledged; returns the entries left."""
-        return trim(self.wire, stream).entries
+        return trim(self.raw, stream).entries
 
     def make_room(self, stream: str, drop_unread: bool) -> bool:
         """Give memory back: what everybody has acknowledged; if there is none and it is allowed, the older half.
@@ -271,7 +265,7 @@ class Bus:
             return True
         return left < before
 
-    def last_id(self, stream: str) -> Id:
+    def last_id(self, stream: str) -> EntryId:
         """The greatest id the stream ever held, (0, 0) for none."""
         try:
             return parse_id(self.client.xinfo_stream(stream)["last-generated-id"])

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.bus.ids import Bound
+from pipeline.bus.codec import Bound
 from pipeline.bus.keys import Keys
+from pipeline.bus.raw import Command
 from pipeline.bus.streams import Bus
 from pipeline.cameras.agree import decode_as_learned
 from pipeline.config.schema import Config, DecodeConfig, ModelConfig, settings_hash
@@ -111,11 +112,13 @@ class CameraSpec(BaseModel):
         for kind in self.all_streams():
             bus.ensure_groups(bus.keys.stream(self.camera, kind), self.groups(kind))
 
-    def queue_groups(self, pipe: Any, keys: Keys) -> None:
-        """The same as commands of a transaction; groups that exist answer BUSYGROUP."""
-        for kind in self.all_streams():
-            for group in self.groups(kind):
-                pipe.xgroup_create(keys.stream(self.camera, kind), group, id="0", mkstream=True)
+    def group_commands(self, keys: Keys) -> list[Command]:
+        """The same as commands of a commit; groups that exist answer BUSYGROUP."""
+        return [
+            ("XGROUP", "CREATE", keys.stream(self.camera, kind), group, "0", "MKSTREAM")
+            for kind in self.all_streams()
+            for group in self.groups(kind)
+        ]
 
 
 def payload_bytes(message: Message) -> int:

@@ -22,7 +22,7 @@ from pipeline.workers.loop import Worker
 from stages.costs.recording import RecordedProcessor, Recording, looped
 from stages.errors import BusError
 from stages.messages import Snippet
-from stages.processor import Processor
+from stages.stage import Processor
 
 STAGES = ("features", "temporal", "alerting")
 LEASE_S = 60.0

@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
 
 import redis
 
 from pipeline.backoff import Backoff
-from pipeline.bus.codec import encode, encode_state
-from pipeline.bus.commit import Left, Look, trim
-from pipeline.bus.ids import Encoded
+from pipeline.bus.codec import Encoded, encode, encode_state
+from pipeline.bus.commit import Left, Look, hset, trim
 from pipeline.bus.streams import OUTAGE, Bus
 from pipeline.cameras.spec import CameraSpec
 from pipeline.pixels.writer import FrameWriter
@@ -62,18 +60,16 @@ class Publisher:
         bound = self.spec.bound(message)
         self._wait_for_room(bound.entries)
 
-        def also(pipe: Any) -> None:
-            pipe.hset(self.state_key, mapping=encode_state({k: as_array(v) for k, v in state.items()}))
-            if health:
-                pipe.hset(self._health, mapping=health)
-
+        also = [hset(self.state_key, encode_state({k: as_array(v) for k, v in state.items()}))]
+        if health:
+            also.append(hset(self._health, health))
         entry = self._encoded(message, bound.entries)
         look = Look(self.stream, trim=True)
         attempt = 0
         while True:
             self.beat()
             try:
-                left = self.bus.settle(self._lease, outputs=[(self.stream, entry, bound)], also=also, look=look)
+                left = self.bus.commit(self._lease, outputs=[(self.stream, entry, bound)], also=also, look=look)
                 self._after(left, bound.entries)
                 self._calm += 1
                 break
@@ -108,12 +104,12 @@ class Publisher:
     def remember(self, state: dict[str, int]) -> None:
         """Save state without a message. Raises LeaseLost."""
         values = encode_state({k: as_array(v) for k, v in state.items()})
-        self.bus.settle(self._lease, also=lambda pipe: pipe.hset(self.state_key, mapping=values))
+        self.bus.commit(self._lease, also=[hset(self.state_key, values)])
 
     def note(self, **health: str) -> None:
         """Update the camera's health, if Redis answers and the camera is still ours."""
         try:
-            self.bus.settle(self._lease, also=lambda pipe: pipe.hset(self._health, mapping=health))
+            self.bus.commit(self._lease, also=[hset(self._health, health)])
         except (redis.RedisError, LeaseLost, *OUTAGE) as error:
             log.debug("%s: health not noted: %s", self.spec.camera, error)
 
@@ -133,7 +129,7 @@ class Publisher:
         while not self.spec.live and self._free <= 0:
             self.beat()
             try:
-                self._after(trim(self.bus.wire, self.stream), entries)
+                self._after(trim(self.bus.raw, self.stream), entries)
             except (redis.RedisError, *OUTAGE) as error:
                 if "no such key" in str(error):
                     return

@@ -116,7 +116,7 @@ class Sweeper:
             return False
         stream = self._bus.keys.stream(match[1], "snippets")
         try:
-            trim(self._bus.wire, stream)
+            trim(self._bus.raw, stream)
         except redis.ResponseError as error:
             if "no such key" in str(error):
                 return False

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from pipeline.alerts.forward import ALERTS_KEPT
+from pipeline.bus.commit import hset, xadd
 from pipeline.bus.keys import Keys
+from pipeline.bus.raw import Command
 from pipeline.cameras.spec import CameraSpec
 from stages.alerting.accounting import Account
 from stages.alerting.alert import Alert
 from stages.alerting.stage import AlertingStage, Joined, Outcome, read_account
 from stages.messages import End, Gap, Scores, Span
-from stages.processor import Inputs, Result
-from stages.stage import State
+from stages.stage import Inputs, Result, State
 
 LIVE_ALERTS_KEPT = 1_000
 """Of one live camera, in its own stream. A file keeps all until it is done."""
@@ -38,30 +38,33 @@ class AlertingProcessor:
         item = join(inputs)
         outcome, new_state = self._stage.process(item, state)
         before, after = read_account(state), read_account(new_state)
-        also = partial(self._record, item.span, outcome, before, after)
+        also = partial(self._commands, item.span, outcome, before, after)
         return Result(outcome.messages, new_state, also)
 
-    def _record(
-        self, span: Span, outcome: Outcome, before: Account | None, after: Account | None, pipe: Any, keys: Keys
-    ) -> None:
-        camera, limit = span.camera, {"maxlen": LIVE_ALERTS_KEPT} if span.live else {}
+    def _commands(
+        self, span: Span, outcome: Outcome, before: Account | None, after: Account | None, keys: Keys
+    ) -> list[Command]:
+        """What keeps alerts, their pictures and the accounts."""
+        commands: list[Command] = []
+        camera, limit = span.camera, ("MAXLEN", "~", LIVE_ALERTS_KEPT) if span.live else ()
         for n, alert in enumerate(outcome.alerts):
             snapshot = keys.snapshot(camera, alert.id) if alert.thumb else None
             if alert.thumb:
-                pipe.set(snapshot, alert.thumb, ex=SNAPSHOT_S)
+                commands.append(("SET", snapshot, alert.thumb, "EX", SNAPSHOT_S))
             fields = alert_fields(alert, snapshot)
             entry_id = f"{span.run_ms}-{span.seq * 256 + n}"
-            pipe.xadd(keys.stream(camera, "alerts"), fields, id=entry_id, **limit)
+            commands.append(xadd(keys.stream(camera, "alerts"), entry_id, fields, *limit))
             if self._to_all:
-                pipe.xadd(keys.alerts, fields, maxlen=ALERTS_KEPT)
+                commands.append(xadd(keys.alerts, "*", fields, "MAXLEN", "~", ALERTS_KEPT))
         health = keys.health(camera)
         for account in outcome.closed:
-            pipe.lpush(f"{health}:runs", json.dumps(account.as_dict()))
-            pipe.ltrim(f"{health}:runs", 0, RUNS_KEPT - 1)
+            commands.append(("LPUSH", f"{health}:runs", json.dumps(account.as_dict())))
+            commands.append(("LTRIM", f"{health}:runs", 0, RUNS_KEPT - 1))
         if after is not None:
-            pipe.hset(health, "account", json.dumps(after.as_dict()))
+            commands.append(hset(health, {"account": json.dumps(after.as_dict())}))
         for name, amount in totals(before, after, outcome.closed).items():
-            pipe.hincrby(health, f"total:{name}", amount)
+            commands.append(("HINCRBY", health, f"total:{name}", amount))
+        return commands
 
 
 def alert_fields(alert: Alert, snapshot: str | None) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pipeline.cameras.spec import CameraSpec
 from pipeline.config.schema import WorkersConfig
 from pipeline.workers.workshop import ProcessorFor
 from stages.errors import CheckpointError
-from stages.processor import Processor, StageProcessor
+from stages.stage import Processor, StageProcessor
 
 log = logging.getLogger(__name__)
 

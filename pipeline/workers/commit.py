@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 import redis
 
-from pipeline.bus.commit import Look, Outcome, Settlement
+from pipeline.bus.commit import Commit, CommitResult, Look
 from pipeline.bus.streams import Bus
 from pipeline.leases.assignment import in_short
 from pipeline.workers.batch import Batch
 from pipeline.workers.task import Due, Lane, attempts_of, came_s, entry_of, inputs_of
 from stages.errors import LeaseLost
-from stages.processor import Processor, Result, give_up
+from stages.stage import Processor, Result, give_up
 
 log = logging.getLogger(__name__)
 
@@ -54,13 +54,13 @@ class Settler:
             for stream in due
             if stream not in lane.ahead
         }
-        outcomes, found = self.bus.settle_and_read([self._settlement(*one) for one in done], readers)
+        outcomes, found = self.bus.commit_and_read([self._settlement(*one) for one in done], readers)
         for reader, entry in found.items():
             readers[reader].ahead[reader[0]] = entry
         self._say_lost(done, outcomes)
         return sum(self._after(*one, outcome) for one, outcome in zip(done, outcomes, strict=True))
 
-    def _say_lost(self, done: list[tuple[Lane, Due, Result]], outcomes: list[Outcome]) -> None:
+    def _say_lost(self, done: list[tuple[Lane, Due, Result]], outcomes: list[CommitResult]) -> None:
         lost = [
             (lane, outcome)
             for (lane, _, _), outcome in zip(done, outcomes, strict=True)
@@ -98,15 +98,11 @@ class Settler:
             log.error("%s %s: forgets what it had learned: %s", lane.spec.camera, lane.stage, error)
             return give_up(work, turn, {}, why)
 
-    def _settlement(self, lane: Lane, due: Due, result: Result) -> Settlement:
+    def _settlement(self, lane: Lane, due: Due, result: Result) -> Commit:
         entry = entry_of(due)
 
-        def also(pipe: object) -> None:
-            lane.save_into(pipe, result.state, entry.id)
-            if result.also is not None:
-                result.also(pipe, self.bus.keys)
-
-        return self.bus.settlement(
+        also = [*lane.saving(result.state, entry.id), *(result.also(self.bus.keys) if result.also is not None else ())]
+        return self.bus.make_commit(
             lane.lease,
             outputs=[(lane.output, m, lane.spec.bound(m)) for m in result.messages],
             acks=[(stream, lane.stage, entry.id_text) for stream in due],
@@ -114,8 +110,8 @@ class Settler:
             look=Look(lane.output, trim=entry.id[1] % TRIM_EVERY == TRIM_EVERY - 1),
         )
 
-    def _after(self, lane: Lane, due: Due, result: Result, outcome: Outcome) -> int:
-        """What Redis made of a settlement; returns how many were settled."""
+    def _after(self, lane: Lane, due: Due, result: Result, outcome: CommitResult) -> int:
+        """What Redis made of a commit; returns how many were settled."""
         if isinstance(outcome, LeaseLost):
             self.lose(lane)
             return 0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import redis
 
 from pipeline.alerts.forward import forward_all
-from pipeline.bus.ids import Entry, Reader
+from pipeline.bus.codec import Entry, Reader
 from pipeline.bus.streams import OUTAGE, Bus
 from pipeline.cameras.spec import CameraSpec
 from pipeline.leases.assignment import POLL_S, Holdings, Key

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
 import numpy as np
 import redis
 
-from pipeline.bus.codec import decode, decode_state, encode_state
-from pipeline.bus.ids import Entry, Id, parse_id
+from pipeline.bus.codec import Entry, EntryId, decode, decode_state, encode_state, parse_id
+from pipeline.bus.commit import hset
 from pipeline.bus.keys import Keys
+from pipeline.bus.raw import Command
 from pipeline.bus.streams import Bus
 from pipeline.cameras.spec import CameraSpec
 from stages.errors import LeaseLost
 from stages.messages import Message, Snippet
-from stages.processor import Inputs
-from stages.stage import State
+from stages.stage import Inputs, State
 
-ZERO: Id = (0, 0)
+ZERO: EntryId = (0, 0)
 
 
 @dataclass(slots=True, eq=False)
@@ -71,13 +69,13 @@ class Lane:
     made_by: str
     """Says whose memory `state` is (`memory_key`)."""
     state: State = field(default_factory=dict)
-    last: Id = ZERO
+    last: EntryId = ZERO
     heads: dict[str, Head] = field(default_factory=dict)
     ahead: dict[str, Entry] = field(default_factory=dict)
     """Entries that are next after the heads, where they are known already."""
     late: set[str] = field(default_factory=set)
     """Inputs that are not waited for any more (live only)."""
-    _unjoined: deque[tuple[Id, float]] = field(default_factory=lambda: deque(maxlen=256))
+    _unjoined: deque[tuple[EntryId, float]] = field(default_factory=lambda: deque(maxlen=256))
     """What went on without the late inputs, and when it had come."""
     recovering: set[str] = field(default_factory=set)
     """Inputs whose pending entries must be read before new ones."""
@@ -108,7 +106,7 @@ class Lane:
         )
 
     def reload(self, bus: Bus) -> None:
-        """Forget what is in memory and continue from what Redis knows: after any doubt about the last settlement."""
+        """Forget what is in memory and continue from what Redis knows: after any doubt about the last commit."""
         self._restore(bus.client.hgetall(self.state_key))
 
     def _restore(self, saved: Mapping[bytes, bytes]) -> None:
@@ -120,10 +118,10 @@ class Lane:
         self.recovering = set(self.inputs)
         self.blocked = False
 
-    def save_into(self, pipe: Any, state: State, last: Id) -> None:
-        """Queue the state as the outcome of settling `last`."""
-        pipe.delete(self.state_key)
-        pipe.hset(self.state_key, mapping={"last": f"{last[0]}-{last[1]}", "by": self.made_by, **encode_state(state)})
+    def saving(self, state: State, last: EntryId) -> tuple[Command, Command]:
+        """The commands that save the state as it is after `last`."""
+        fields = {"last": f"{last[0]}-{last[1]}", "by": self.made_by, **encode_state(state)}
+        return ("DEL", self.state_key), hset(self.state_key, fields)
 
     def put(
         self, stream: str, entry: Entry, now_s: float, attempts: int = 1, *,
@@ -153,7 +151,7 @@ class Lane:
 
     @property
     def reads_ahead(self) -> bool:
-        """Whether the next entries are read with the settlement of the heads.
+        """Whether the next entries are read with the commit of the heads.
 
         Not a camera's: there they have not come yet. Not before all that is pending has been settled: it would never
         end. Not where a message gets only one or two attempts: being read is one, should the worker stop after it.
@@ -218,9 +216,7 @@ def open_lanes(bus: Bus, lanes: Sequence[Lane]) -> list[Lane]:
     Creates the cameras' streams and groups where an operator lost them; not those of a camera that was removed just
     now. Raises redis errors as they are.
     """
-    outcomes = bus.settle_all(
-        [bus.settlement(lane.lease, also=partial(lane.spec.queue_groups, keys=bus.keys)) for lane in lanes]
-    )
+    outcomes = bus.commit_all([bus.make_commit(lane.lease, also=lane.spec.group_commands(bus.keys)) for lane in lanes])
     for outcome in outcomes:
         if isinstance(outcome, redis.ResponseError):
             raise outcome

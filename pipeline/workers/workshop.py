@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pipeline.cameras.spec import CameraSpec
 from pipeline.workers.task import processor_key
 from stages.errors import OddwatchError
-from stages.processor import Processor
+from stages.stage import Processor
 
 log = logging.getLogger(__name__)
 

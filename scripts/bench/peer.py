@@ -28,7 +28,7 @@ import numpy as np  # noqa: E402
 from stages.features.registry import build_extractor  # noqa: E402
 from stages.files.checkpoint import load_checkpoint  # noqa: E402
 from stages.messages import Snippet  # noqa: E402
-from stages.processor import StageProcessor  # noqa: E402
+from stages.stage import StageProcessor  # noqa: E402
 from stages.temporal.registry import build_model  # noqa: E402
 
 HEIGHT, FRAMES = 240, 16

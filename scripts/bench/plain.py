@@ -25,7 +25,7 @@ from stages.decode.source import expand  # noqa: E402
 from stages.features.registry import build_extractor  # noqa: E402
 from stages.files.checkpoint import load_checkpoint  # noqa: E402
 from stages.messages import Gap  # noqa: E402
-from stages.processor import StageProcessor  # noqa: E402
+from stages.stage import StageProcessor  # noqa: E402
 from stages.temporal.registry import build_model  # noqa: E402
 
 

@@ -23,7 +23,7 @@ from pipeline.leases.lease import Leases
 from pipeline.workers.loop import Worker
 from stages.costs.recording import Answer, Recording, looped
 from stages.messages import REFERENCE_LEVELS, Features, Scores, Snippet
-from stages.processor import Inputs, Processor, Result
+from stages.stage import Inputs, Processor, Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

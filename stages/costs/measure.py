@@ -25,8 +25,7 @@ from stages.errors import SourceError, UsageError
 from stages.features.registry import build_extractor
 from stages.files.checkpoint import load_checkpoint
 from stages.messages import Features, Scores, Snippet
-from stages.processor import StageProcessor
-from stages.stage import State
+from stages.stage import StageProcessor, State
 from stages.temporal.registry import build_model
 
 DECODE_S, STAGE_S = 3.0, 6.0

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stages.messages import End, Features, Gap, Message, Scores, Snippet
-from stages.processor import Inputs, Result
-from stages.stage import State, as_array
+from stages.stage import Inputs, Result, State, as_array
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,8 +11,7 @@ from stages.decode.source import Source
 from stages.errors import ConfigError
 from stages.features.registry import Extractor
 from stages.messages import End, Features, Snippet
-from stages.processor import StageProcessor
-from stages.stage import State
+from stages.stage import StageProcessor, State
 
 
 def clip_features(

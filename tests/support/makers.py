@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.bus.ids import Bound
+from pipeline.bus.codec import Bound
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import register
 from pipeline.cameras.spec import CameraSpec, ModelSpec
@@ -99,5 +99,5 @@ def publish(bus: Bus, stream: str, *messages: Message, bound: Bound = ROOMY) -> 
     lease = (f"{stream}:test-lease", "me")
     bus.client.set(lease[0], lease[1])
     for message in messages:
-        bus.settle(lease, outputs=[(stream, message, bound)])
+        bus.commit(lease, outputs=[(stream, message, bound)])
     bus.client.delete(lease[0])

@@ -16,8 +16,7 @@ from pipeline.leases.lease import Leases
 from pipeline.workers.alerting import AlertingProcessor
 from pipeline.workers.loop import Worker
 from stages.messages import REFERENCE_LEVELS, Features, Message, Scores
-from stages.processor import Processor, StageProcessor
-from stages.stage import State
+from stages.stage import Processor, StageProcessor, State
 
 TOKENS = itertools.count()
 
@@ -189,5 +188,5 @@ def fed(bus: Bus, spec: CameraSpec, messages: Sequence[Message]) -> CameraSpec:
     bus.client.set(*lease)
     stream = bus.keys.stream(spec.camera, "snippets")
     for message in messages:
-        bus.settle(lease, outputs=[(stream, message, spec.bound(message))])
+        bus.commit(lease, outputs=[(stream, message, spec.bound(message))])
     return spec

@@ -17,7 +17,7 @@ from stages.decode.source import expand
 from stages.features.registry import build_extractor
 from stages.files.checkpoint import load_checkpoint
 from stages.messages import Fused, Snippet
-from stages.processor import StageProcessor
+from stages.stage import StageProcessor
 from stages.temporal.registry import build_model
 
 STREAM = "oddwatch:{cam0}:scores"

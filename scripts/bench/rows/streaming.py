@@ -18,8 +18,7 @@ from stages.decode.source import expand
 from stages.features.registry import build_extractor
 from stages.files.checkpoint import Checkpoint, load_checkpoint
 from stages.messages import REFERENCE_LEVELS, Features, Snippet
-from stages.processor import StageProcessor
-from stages.stage import State
+from stages.stage import StageProcessor, State
 from stages.temporal.future_frame.format import FrameFormat
 from stages.temporal.future_frame.judge import PictureJudge
 from stages.temporal.future_frame.stage import future_frame_checkpoint

@@ -13,7 +13,7 @@ import redis
 from pipeline.archive.claims import reap
 from pipeline.archive.records import FileResult, csv_owners, file_sha256, read_record, write_record
 from pipeline.archive.run import Plan, ScoreRun
-from pipeline.bus.ids import Bound
+from pipeline.bus.codec import Bound
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import Registry
 from pipeline.cameras.spec import make_spec
@@ -54,7 +54,7 @@ def publish(bus: Bus, run: ScoreRun, snippets: int = 3) -> None:
     ]  # fmt: skip
     messages.append(End(**header, seq=snippets, first_frame=FRAMES * snippets, times_s=np.empty(0)))
     lease = ("test:lease:" + job.stream, "token")
-    bus.settle(lease, outputs=[(job.stream, m, Bound(99, False)) for m in messages])
+    bus.commit(lease, outputs=[(job.stream, m, Bound(99, False)) for m in messages])
     bus.client.delete(lease[0])
 
 

@@ -11,10 +11,9 @@ import pytest
 import redis
 from makers import ROOMY, RUN, features, snippet
 
-from pipeline.bus.codec import decode
+from pipeline.bus.codec import Bound, decode, parse_id
 from pipeline.bus.commit import Left, Look
 from pipeline.bus.embedded import EmbeddedServer
-from pipeline.bus.ids import Bound, parse_id
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import Bus, connect
 from stages.errors import BusError, LeaseLost
@@ -44,7 +43,7 @@ def large(seq: int) -> Snippet:
 
 def put(bus: Bus, stream: str, lease: tuple[str, str], *seqs: int, bound: Bound = ROOMY) -> None:
     for seq in seqs:
-        bus.settle(lease, outputs=[(stream, snippet(seq), bound)])
+        bus.commit(lease, outputs=[(stream, snippet(seq), bound)])
 
 
 def read(bus: Bus, stream: str, block_s: float = 0.0) -> tuple[int, int] | None:
@@ -77,14 +76,14 @@ def test_pixels_are_sent_from_where_they_lie(bus: Bus) -> None:
 def test_a_connection_that_was_closed_while_idle_is_not_trusted(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     if bus.is_cluster:
         pytest.skip("redis-py looks after the connections to a Cluster")
-    assert bus.wire.call("PING") == b"PONG"
+    assert bus.raw.call("PING") == b"PONG"
     bus.client.client_kill_filter(_type="normal", skipme=True)
     with pytest.raises(redis.ConnectionError):
-        bus.wire.call("PING")
-    assert bus.wire.call("PING") == b"PONG"
+        bus.raw.call("PING")
+    assert bus.raw.call("PING") == b"PONG"
     bus.client.client_kill_filter(_type="normal", skipme=True)
     monkeypatch.setattr("pipeline.bus.raw.FRESH_S", 0.0)
-    assert bus.wire.call("PING") == b"PONG"
+    assert bus.raw.call("PING") == b"PONG"
 
 
 def test_ensuring_groups_twice_changes_nothing(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
@@ -94,12 +93,12 @@ def test_ensuring_groups_twice_changes_nothing(bus: Bus, stream: str, lease: tup
     assert read(bus, stream) == (RUN, 1)
 
 
-def test_a_replayed_settlement_adds_nothing(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
+def test_a_replayed_commit_adds_nothing(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
     put(bus, stream, lease, 0)
     entry = bus.read_new([(stream, GROUP)], 0)[stream, GROUP]
     out = bus.keys.stream("cam", "features:motion")
     for _ in range(2):
-        left = bus.settle(
+        left = bus.commit(
             lease,
             outputs=[(out, features(0), ROOMY)],
             acks=[(stream, GROUP, entry.id_text)],
@@ -116,7 +115,7 @@ def test_who_lost_the_lease_publishes_nothing(
 ) -> None:
     bus.client.delete(lease[0]) if holder is None else bus.client.set(lease[0], holder)
     with pytest.raises(LeaseLost, match=holder or "nobody"):
-        bus.settle(lease, outputs=[(stream, make(0), ROOMY)])
+        bus.commit(lease, outputs=[(stream, make(0), ROOMY)])
     assert bus.client.xlen(stream) == 0
 
 
@@ -153,7 +152,7 @@ def test_a_lease_lost_between_the_look_and_the_act_publishes_nothing(
 
     before_exec(interfere)
     with pytest.raises(LeaseLost):
-        bus.settle(lease, outputs=[(stream, large(0), ROOMY)])
+        bus.commit(lease, outputs=[(stream, large(0), ROOMY)])
     assert bus.client.xlen(stream) == 0
 
 
@@ -168,7 +167,7 @@ def test_a_lease_that_is_merely_renewed_is_not_lost(
             bus.client.pexpire(lease[0], 90_000)
 
     before_exec(renew_once)
-    bus.settle(lease, outputs=[(stream, large(0), ROOMY)])
+    bus.commit(lease, outputs=[(stream, large(0), ROOMY)])
     assert len(looks) == 2
     assert bus.client.xlen(stream) == 1
 
@@ -215,32 +214,32 @@ def test_a_live_stream_drops_the_oldest_and_an_archive_none(bus: Bus, lease: tup
 
 
 @pytest.mark.parametrize("make", [snippet, large], ids=["script", "transaction"])
-def test_a_settlement_looks_at_a_stream_in_the_same_step(
+def test_a_commit_looks_at_a_stream_in_the_same_step(
     bus: Bus, stream: str, lease: tuple[str, str], make: Callable[[int], Snippet]
 ) -> None:
     for seq in range(3):
-        left = bus.settle(lease, outputs=[(stream, make(seq), ROOMY)], look=Look(stream, trim=True))
+        left = bus.commit(lease, outputs=[(stream, make(seq), ROOMY)], look=Look(stream, trim=True))
         assert left == Left(seq + 1, (0, 1))
     for seq in range(2):
         bus.read_new([(stream, GROUP)], 0)
         bus.client.xack(stream, GROUP, f"{RUN}-{seq}")
-    assert bus.settle(lease, look=Look(stream)) == Left(3, None)
-    assert bus.settle(lease, look=Look(stream, trim=True)) == Left(1, (RUN, 2))
+    assert bus.commit(lease, look=Look(stream)) == Left(3, None)
+    assert bus.commit(lease, look=Look(stream, trim=True)) == Left(1, (RUN, 2))
     bus.read_new([(stream, GROUP)], 0)
-    left = bus.settle(lease, outputs=[(stream, make(3), ROOMY)], look=Look(stream, trim=True))
+    left = bus.commit(lease, outputs=[(stream, make(3), ROOMY)], look=Look(stream, trim=True))
     assert left == Left(2, (RUN, 2))  # delivered, but not acknowledged
     nothing = bus.keys.stream("cam", "nothing")
-    assert bus.settle(lease, look=Look(nothing, trim=True)) == Left(0, None)
+    assert bus.commit(lease, look=Look(nothing, trim=True)) == Left(0, None)
 
 
 def test_only_what_every_group_acknowledged_is_trimmed(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
     bus.ensure_groups(stream, ["second"])
     put(bus, stream, lease, 0, 1, 2, 3)
     assert bus.trim_acknowledged(stream) == 4
-    for group, settled in ((GROUP, 3), ("second", 2)):
+    for group, acknowledged in ((GROUP, 3), ("second", 2)):
         for seq in range(3):
             bus.read_new([(stream, group)], 0)
-            if seq < settled:
+            if seq < acknowledged:
                 bus.client.xack(stream, group, f"{RUN}-{seq}")
     assert bus.trim_acknowledged(stream) == 2
     assert [parse_id(i)[1] for i, _ in bus.client.xrange(stream)] == [2, 3]
@@ -275,21 +274,21 @@ def test_one_new_entry_of_each_stream_at_a_time(bus: Bus, lease: tuple[str, str]
     assert {name: entry.id for (name, _), entry in found.items()} == dict.fromkeys(names, (RUN, 0))
 
 
-def test_what_is_next_comes_with_a_settlement(bus: Bus, lease: tuple[str, str]) -> None:
+def test_what_is_next_comes_with_a_commit(bus: Bus, lease: tuple[str, str]) -> None:
     streams = [bus.keys.stream(camera, "snippets") for camera in ("cam", "cam2")]
     bus.client.set(other := bus.keys.lease("cam2", "decode"), "me")
     readers = [(s, "features:motion") for s in streams]
     for stream, held in zip(streams, (lease[0], other), strict=True):
         bus.ensure_groups(stream, ["features:motion"])
         for seq in range(3):
-            bus.settle((held, "me"), outputs=[(stream, snippet(seq), ROOMY)])
+            bus.commit((held, "me"), outputs=[(stream, snippet(seq), ROOMY)])
     got = bus.read_new(readers, 0.0)
-    bus.client.set(other, "another")  # the second settlement is refused; its stream is read all the same
-    settlements = [
-        bus.settlement((held, "me"), acks=[(*reader, got[reader].id_text)])
+    bus.client.set(other, "another")  # the second commit is refused; its stream is read all the same
+    commits = [
+        bus.make_commit((held, "me"), acks=[(*reader, got[reader].id_text)])
         for held, reader in zip((lease[0], other), readers, strict=True)
     ]
-    outcomes, found = bus.settle_and_read(settlements, readers)
+    outcomes, found = bus.commit_and_read(commits, readers)
     assert [type(outcome).__name__ for outcome in outcomes] == ["Left", "LeaseLost"]
     if bus.is_cluster:
         assert not found
@@ -302,15 +301,15 @@ def test_what_is_next_comes_with_a_settlement(bus: Bus, lease: tuple[str, str]) 
     assert [len(ids) for ids in left.values()] == [1, 2]
 
 
-def test_a_large_settlement_brings_nothing_and_loses_nothing(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
+def test_a_large_commit_brings_nothing_and_loses_nothing(bus: Bus, stream: str, lease: tuple[str, str]) -> None:
     reader = (stream, "features:motion")
     bus.ensure_groups(stream, [reader[1]])
     for seq in range(2):
-        bus.settle(lease, outputs=[(stream, snippet(seq), ROOMY)])
+        bus.commit(lease, outputs=[(stream, snippet(seq), ROOMY)])
     first = bus.read_new([reader], 0.0)[reader]
     other = bus.keys.stream("cam", "features:motion")
-    settlement = bus.settlement(lease, outputs=[(other, large(0), ROOMY)], acks=[(*reader, first.id_text)])
-    assert bus.settle_and_read([settlement], [reader])[1] == {}
+    commit = bus.make_commit(lease, outputs=[(other, large(0), ROOMY)], acks=[(*reader, first.id_text)])
+    assert bus.commit_and_read([commit], [reader])[1] == {}
     assert bus.read_new([reader], 0.0)[reader].id[1] == 1
 
 
@@ -354,10 +353,10 @@ class TestTrouble:
         own_bus.client.config_set("maxmemory", 1)
         out = own_bus.keys.stream("cam", "features:motion")
         with pytest.raises(redis.OutOfMemoryError):
-            own_bus.settle(lease, outputs=[(out, features(0), ROOMY)], acks=[(stream, GROUP, entry.id_text)])
+            own_bus.commit(lease, outputs=[(out, features(0), ROOMY)], acks=[(stream, GROUP, entry.id_text)])
         assert own_bus.client.xpending(stream, GROUP)["pending"] == 1
         own_bus.client.config_set("maxmemory", 0)
-        own_bus.settle(lease, outputs=[(out, features(0), ROOMY)], acks=[(stream, GROUP, entry.id_text)])
+        own_bus.commit(lease, outputs=[(out, features(0), ROOMY)], acks=[(stream, GROUP, entry.id_text)])
         assert own_bus.client.xlen(out) == 1
 
     def test_memory_that_runs_out_right_before_exec_is_back_pressure_too(
@@ -382,7 +381,7 @@ class TestTrouble:
 
         monkeypatch.setattr(connection_class, "send_packed_command", in_two_parts)
         with pytest.raises(redis.OutOfMemoryError):
-            own_bus.settle(lease, outputs=[(stream, large(0), ROOMY)])
+            own_bus.commit(lease, outputs=[(stream, large(0), ROOMY)])
         assert own_bus.client.xlen(stream) == 0
         other.close()
 

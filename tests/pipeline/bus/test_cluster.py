@@ -25,7 +25,7 @@ from pipeline.supervisor.supervisor import free_leases
 from pipeline.workers.alerting import AlertingProcessor
 from stages.errors import BusError
 from stages.messages import End
-from stages.processor import Processor, StageProcessor
+from stages.stage import Processor, StageProcessor
 
 STAGES = ("features", "temporal", "alerting")
 

@@ -155,17 +155,17 @@ def test_an_answer_that_got_lost_does_not_repeat_the_message(
     bus: Bus, monkeypatch: pytest.MonkeyPatch, sleeps: list[float]
 ) -> None:
     publisher = publisher_for(bus, spec())
-    settle = bus.settle
+    commit = bus.commit
     calls = []
 
     def deaf(*args: object, **more: object) -> int:
-        length = settle(*args, **more)
+        length = commit(*args, **more)
         calls.append(length)
         if len(calls) == 1:
             raise redis.TimeoutError("no answer")
         return length
 
-    monkeypatch.setattr(bus, "settle", deaf)
+    monkeypatch.setattr(bus, "commit", deaf)
     publisher.publish(snippet(0), {"next_frame": 4})
     assert len(calls) == 2
     assert published(bus) == [0]

@@ -345,7 +345,7 @@ def test_pixels_that_change_while_a_stage_works_on_them_are_not_scored(one_bus: 
     """As after a failover to a Redis that has forgotten an acknowledgement."""
     from toys import ToyExtractor
 
-    from stages.processor import StageProcessor
+    from stages.stage import StageProcessor
 
     publisher = publisher_for(one_bus, folder)
     publisher.publish(pattern(0), {"next_frame": 4})
@@ -364,7 +364,7 @@ def test_pixels_that_change_while_a_stage_works_on_them_are_not_scored(one_bus: 
 def test_a_stage_that_remembers_pixels_remembers_its_own(one_bus: Bus, folder: Path) -> None:
     from toys import ToyExtractor
 
-    from stages.processor import StageProcessor
+    from stages.stage import StageProcessor
 
     class Remembers(ToyExtractor):
         def process(self, batch):  # type: ignore[no-untyped-def]

@@ -11,8 +11,7 @@ from toys import FakeClock, ToyModel, turn_until, worker
 
 from pipeline.bus.streams import Bus
 from pipeline.cameras.spec import CameraSpec
-from stages.processor import Processor, StageProcessor
-from stages.stage import State
+from stages.stage import Processor, StageProcessor, State
 
 CAMERAS = ("a", "b", "c", "d", "e")
 

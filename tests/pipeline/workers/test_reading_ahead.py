@@ -1,4 +1,4 @@
-"""What is next comes with the settlement of what was last: and is neither lost, repeated nor blamed for anything."""
+"""What is next comes with the commit of what was last: and is neither lost, repeated nor blamed for anything."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from pipeline.bus.streams import Bus
 from pipeline.cameras.spec import CameraSpec
 from pipeline.workers.loop import Worker
 from stages.messages import Features, Message
-from stages.processor import Processor, StageProcessor
-from stages.stage import State
+from stages.stage import Processor, StageProcessor, State
 
 GROUP = "features:motion"
 COUNT = 40

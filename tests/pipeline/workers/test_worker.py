@@ -25,9 +25,8 @@ from toys import (
     worker,
 )
 
-from pipeline.bus.codec import decode
+from pipeline.bus.codec import decode, parse_id
 from pipeline.bus.embedded import EmbeddedServer
-from pipeline.bus.ids import parse_id
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import Bus, connect
 from pipeline.cameras.registry import register, unregister
@@ -35,8 +34,7 @@ from pipeline.cameras.spec import CameraSpec
 from pipeline.workers.alerting import AlertingProcessor
 from stages.errors import OddwatchError
 from stages.messages import End, Fused, Gap, Message, Scores
-from stages.processor import Processor, StageProcessor
-from stages.stage import State
+from stages.stage import Processor, StageProcessor, State
 
 STAGES = ("features", "temporal", "alerting")
 

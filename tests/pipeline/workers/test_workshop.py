@@ -17,7 +17,7 @@ from pipeline.leases.lease import heartbeats
 from pipeline.workers import build as assembly
 from pipeline.workers.workshop import Workshop
 from stages.errors import CheckpointError
-from stages.processor import Processor, StageProcessor
+from stages.stage import Processor, StageProcessor
 
 
 @pytest.fixture(autouse=True)
