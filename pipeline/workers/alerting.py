@@ -12,7 +12,7 @@ from pipeline.bus.keys import Keys
 from pipeline.cameras.spec import CameraSpec
 from stages.alerting.accounting import Account
 from stages.alerting.alert import Alert
-from stages.alerting.stage import AlertingStage, Joined, Outcome, read_account
+from stages.alerting.stage import AlertingOutput, AlertingStage, Joined, read_account
 from stages.messages import End, Gap, Scores, Span
 from stages.processor import Inputs, Result
 from stages.stage import State
@@ -42,7 +42,7 @@ class AlertingProcessor:
         return Result(outcome.messages, new_state, also)
 
     def _record(
-        self, span: Span, outcome: Outcome, before: Account | None, after: Account | None, pipe: Any, keys: Keys
+        self, span: Span, outcome: AlertingOutput, before: Account | None, after: Account | None, pipe: Any, keys: Keys
     ) -> None:
         camera, limit = span.camera, {"maxlen": LIVE_ALERTS_KEPT} if span.live else {}
         for n, alert in enumerate(outcome.alerts):
