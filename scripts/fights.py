@@ -35,7 +35,7 @@ from stages.training.cache import FeatureCache, cache_folder
 from stages.training.gather import Footage, source_of
 from stages.training.weak.crossval import Fit, OutOfFold, Scorer, cross_validate, mean_and_logistic
 from stages.training.weak.loop import Settings, train
-from stages.training.weak.train import Recipe, make_task, split, train_weak
+from stages.training.weak.train import Recipe, make_trainable, split, train_weak
 from stages.weights.arrays import default_home
 
 FOLDS, SEEDS = 5, (0, 1, 2)
@@ -66,7 +66,7 @@ def fit(recipe: Recipe) -> Fit:
     def fitted(training: Sequence[Video], seed: int) -> Scorer:
         seeded = replace(recipe, settings=replace(recipe.settings, seed=seed))
         learn, inner = split(training, seeded)
-        task = make_task(seeded, learn)
+        task = make_trainable(seeded, learn)
         train(task, learn, inner, seeded.settings)
         return lambda video: task.scores(video.values)
 

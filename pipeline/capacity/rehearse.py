@@ -19,7 +19,7 @@ from pipeline.pixels.memory import host_id, namespace_of, own_folder
 from pipeline.pixels.writer import FrameWriter
 from pipeline.workers.alerting import AlertingProcessor
 from pipeline.workers.loop import Worker
-from stages.costs.recording import RecordedProcessor, Recording, looped
+from stages.costs.stubs import SampleOutputs, StubProcessor, looped
 from stages.errors import BusError
 from stages.messages import Snippet
 from stages.stage import Processor
@@ -55,20 +55,20 @@ class BusCosts:
     lease_server_s: float
 
 
-def recorded_work(recording: Recording, to_all: bool = True) -> Callable[[CameraSpec, str], Processor]:
+def recorded_work(recording: SampleOutputs, to_all: bool = True) -> Callable[[CameraSpec, str], Processor]:
     """How a worker builds its stage: features and models that know their answers, the real alerting."""
 
     def build(spec: CameraSpec, stage: str) -> Processor:
         if stage == "alerting":
             return AlertingProcessor(spec, to_all)
-        return RecordedProcessor(recording.answers[stage])
+        return StubProcessor(recording.answers[stage])
 
     return build
 
 
 @contextmanager
 def cast(
-    bus: Bus, recording: Recording, specs: list[CameraSpec], fps: float, frames: Path | None
+    bus: Bus, recording: SampleOutputs, specs: list[CameraSpec], fps: float, frames: Path | None
 ) -> Iterator[tuple[dict, dict]]:
     """Registered cameras with their publishers, and one worker of each stage; gone from the server at the end.
 
@@ -102,7 +102,7 @@ def cast(
 
 
 def rehearse(
-    bus: Bus, recording: Recording, specs: list[CameraSpec], fps: float, snippets: int, shared: str | None = None
+    bus: Bus, recording: SampleOutputs, specs: list[CameraSpec], fps: float, snippets: int, shared: str | None = None
 ) -> BusCosts:
     """Play `snippets` snippets of each camera through all stages of this process, and count.
 

@@ -42,7 +42,7 @@ def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | N
     from stages.features.registry import analysis_height, build_extractor
     from stages.files.atomic import check_writable
     from stages.files.checkpoint import save_checkpoint
-    from stages.temporal.novelty.fit_footage import fit_novelty
+    from stages.temporal.novelty.fit_checkpoint import fit_novelty
 
     settings = load_config(config)
     sources = expand(normal)

@@ -16,7 +16,7 @@ from stages.text import counted
 if TYPE_CHECKING:
     import numpy as np
 
-    from stages.temporal.weak.published import Published
+    from stages.temporal.weak.imported_weights import ImportedNetwork
 
 app = typer.Typer(help="Make a checkpoint of published weights.", no_args_is_help=True)
 
@@ -47,25 +47,27 @@ def rtfm(
     """RTFM (Tian et al. 2021): the state_dict of the published code, .pkl, .pth or .safetensors."""
     if mode not in ("lookahead", "paper"):
         raise UsageError(f"--mode {mode}: published weights see later snippets: lookahead or paper")
-    from stages.temporal.weak.published import published_rtfm
+    from stages.temporal.weak.imported_weights import import_rtfm
     from stages.temporal.weak.rtfm import RTFMConfig
 
     form = RTFMConfig(mode=mode, window=window)  # type: ignore[arg-type]
-    _import(published_rtfm(file, form), file, out, normal, features, config)
+    _import(import_rtfm(file, form), file, out, normal, features, config)
 
 
 @app.command()
 def mil(file: File, out: Out, normal: Normal, features: Features = FROM_FILES, config: Config = None) -> None:
     """Deep MIL ranking (Sultani et al. 2018): the Keras weights of the published code, .mat."""
-    from stages.temporal.weak.published import published_mil
+    from stages.temporal.weak.imported_weights import import_mil
 
-    _import(published_mil(file), file, out, normal, features, config)
+    _import(import_mil(file), file, out, normal, features, config)
 
 
-def _import(published: Published, file: Path, out: Path, normal: list[str], features: str, config: Path | None) -> None:
+def _import(
+    published: ImportedNetwork, file: Path, out: Path, normal: list[str], features: str, config: Path | None
+) -> None:
     from stages.files.atomic import check_writable
     from stages.files.checkpoint import Checkpoint, save_checkpoint
-    from stages.temporal.weak.published import published_checkpoint
+    from stages.temporal.weak.imported_weights import imported_checkpoint
 
     check_writable(out.parent)
     dim = published.config.input_dim
@@ -74,7 +76,7 @@ def _import(published: Published, file: Path, out: Path, normal: list[str], feat
         videos = _from_files(normal, dim)
     else:
         extractor, preprocessing, videos = _from_footage(normal, features, dim, config)
-    checkpoint: Checkpoint = published_checkpoint(published, file, extractor, preprocessing, videos)
+    checkpoint: Checkpoint = imported_checkpoint(published, file, extractor, preprocessing, videos)
     save_checkpoint(out, checkpoint)
     snippets = checkpoint.meta["training"]["normal_snippets"]
     typer.echo(

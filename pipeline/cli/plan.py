@@ -22,7 +22,7 @@ from pipeline.capacity.rehearse import BusCosts, rehearse
 from pipeline.cli.session import cores, named_models
 from pipeline.config.load import load_config
 from pipeline.config.schema import Config
-from stages.costs.recording import Recording
+from stages.costs.stubs import SampleOutputs
 from stages.text import counted
 
 if TYPE_CHECKING:
@@ -92,20 +92,20 @@ def _facts(path: Path) -> SampleFacts:
     return sample_facts(path)
 
 
-def _measure(path: Path, spec: CameraSpec, settings: Config, fps: float) -> tuple[StageCosts, Recording, str]:
+def _measure(path: Path, spec: CameraSpec, settings: Config, fps: float) -> tuple[StageCosts, SampleOutputs, str]:
     from pipeline.workers.build import resolve_device
-    from stages.costs.measure import Model, Task, measure
+    from stages.costs.measure import MeasureSetup, ModelSetup, measure
 
     device = resolve_device(settings.workers.device)
     decode = replace(spec.decode_settings, threads=1)
     models = {
-        name: Model(kind=m.kind, features=m.features, checkpoint=Path(m.checkpoint) if m.checkpoint else None)
+        name: ModelSetup(kind=m.kind, features=m.features, checkpoint=Path(m.checkpoint) if m.checkpoint else None)
         for name, m in spec.models.items()
     }
     # Two processes on one GPU would measure each other.
     at_once = cores() if device == "cpu" else 1
     costs, recording = measure(
-        Task(
+        MeasureSetup(
             sample=path, decode=decode, models=models, fps=fps, device=device, precision=settings.workers.precision,
             engine=settings.workers.engine,
         ), at_once,
@@ -113,7 +113,9 @@ def _measure(path: Path, spec: CameraSpec, settings: Config, fps: float) -> tupl
     return costs, recording, device
 
 
-def _bus_costs(settings: Config, spec: CameraSpec, recording: Recording, fps: float, through_memory: bool) -> BusCosts:
+def _bus_costs(
+    settings: Config, spec: CameraSpec, recording: SampleOutputs, fps: float, through_memory: bool
+) -> BusCosts:
     with EmbeddedServer(memory_mb=settings.redis.memory_mb) as server:
         bus = Bus(connect(server.url), Keys())
         specs = [spec.model_copy(update={"camera": f"plan{n}"}) for n in range(REHEARSED_CAMERAS)]

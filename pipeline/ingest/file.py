@@ -29,8 +29,8 @@ def publish_file(
     `count_death`) without getting further ends so too. Raises LeaseLost when another decoder has taken it over.
     """
     from stages.decode.containers.probe import frames_promised
-    from stages.decode.cutter import fresh
     from stages.decode.read import read_messages
+    from stages.decode.snippets import allocate_new
     from stages.decode.source import Source
 
     publisher = Publisher(bus, spec, token, beat, frames)
@@ -45,9 +45,9 @@ def publish_file(
         source = Source(kind=spec.kind, uri=spec.source, redacted=spec.source, camera=spec.camera)
         publisher.note(promised=str(frames_promised(spec.source)))
         try:
-            room = fresh if frames is None else frames.room
+            allocate = allocate_new if frames is None else frames.room
             messages = read_messages(
-                source, spec.decode_settings, spec.run_ms, time.time, beat, skip_until_seq=seq, room=room
+                source, spec.decode_settings, spec.run_ms, time.time, beat, skip_until_seq=seq, allocate=allocate
             )
             with closing(messages):
                 for message in messages:

@@ -13,7 +13,7 @@ from pipeline.bus.raw import Command
 from pipeline.cameras.spec import CameraSpec
 from stages.alerting.accounting import Account
 from stages.alerting.alert import Alert
-from stages.alerting.stage import AlertingStage, Joined, Outcome, read_account
+from stages.alerting.stage import AlertingOutput, AlertingStage, Joined, read_account
 from stages.messages import End, Gap, Scores, Span
 from stages.stage import Inputs, Result, State
 
@@ -42,7 +42,7 @@ class AlertingProcessor:
         return Result(outcome.messages, new_state, also)
 
     def _commands(
-        self, span: Span, outcome: Outcome, before: Account | None, after: Account | None, keys: Keys
+        self, span: Span, outcome: AlertingOutput, before: Account | None, after: Account | None, keys: Keys
     ) -> list[Command]:
         """What keeps alerts, their pictures and the accounts."""
         commands: list[Command] = []

@@ -21,7 +21,7 @@ from pipeline.config.schema import Config
 from pipeline.ingest.publish import Publisher
 from pipeline.leases.lease import Leases
 from pipeline.workers.loop import Worker
-from stages.costs.recording import Answer, Recording, looped
+from stages.costs.stubs import SampleOutputs, StageOutput, looped
 from stages.messages import REFERENCE_LEVELS, Features, Scores, Snippet
 from stages.stage import Inputs, Processor, Result
 
@@ -56,7 +56,7 @@ def spec_of(camera: str) -> CameraSpec:
     return make_spec(Config(), camera=camera, source=f"rtsp://{camera}", kind="live")
 
 
-def recording(scene: Scene) -> Recording:
+def recording(scene: Scene) -> SampleOutputs:
     """One snippet and its answers, of the sizes asked for."""
     rng = np.random.default_rng(0)
     header = {
@@ -70,8 +70,8 @@ def recording(scene: Scene) -> Recording:
     features = Features(**header, extractor="motion@0", values=values, cells=cells, grid=(29, 52))
     scores = Scores(**header, model="novelty", model_hash="0", raw=raw, reference=reference)
     snippet = Snippet(**header, pixels=np.zeros((16, 1, 1, 3), np.uint8))
-    answers = {"features:motion": [Answer(features, state)], "temporal:novelty": [Answer(scores, state)]}
-    return Recording([snippet], answers)
+    answers = {"features:motion": [StageOutput(features, state)], "temporal:novelty": [StageOutput(scores, state)]}
+    return SampleOutputs([snippet], answers)
 
 
 class Phase:

@@ -15,7 +15,7 @@ MOST_RECENT = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class FrameScore:
     """One decoded frame as events see it."""
 
     frame: int
@@ -41,7 +41,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class EventState:
     """All that is remembered of a run between two frames."""
 
     time_s: float = 0.0
@@ -49,7 +49,7 @@ class Watch:
     told_s: float = 0.0
     """When the event was last told of."""
     quiet_until_s: float = 0.0
-    recent: tuple[Moment, ...] = ()
+    recent: tuple[FrameScore, ...] = ()
     """The frames of the last min_length_s, and one before; empty while an event is open."""
 
     def is_idle(self, settings: AlertSettings) -> bool:
@@ -57,10 +57,12 @@ class Watch:
         return self.event is None and not any(_is_raised(m, settings) for m in self.recent)
 
 
-Change = tuple[Phase, Event]
+PhaseChange = tuple[Phase, Event]
 
 
-def advance(watch: Watch, moment: Moment, settings: AlertSettings, live: bool) -> tuple[Watch, list[Change]]:
+def advance(
+    watch: EventState, moment: FrameScore, settings: AlertSettings, live: bool
+) -> tuple[EventState, list[PhaseChange]]:
     """The next frame: what is known after it, and what became of an event by it.
 
         score     ___/~~~~~~\\__/~~~~\\_________________________/~~~~
@@ -75,7 +77,7 @@ def advance(watch: Watch, moment: Moment, settings: AlertSettings, live: bool) -
     time_s = max(moment.time_s, watch.time_s)  # a camera's clock may step back
     moment = replace(moment, time_s=time_s)
     event, told_s, quiet_until_s, recent = watch.event, watch.told_s, watch.quiet_until_s, watch.recent
-    changes: list[Change] = []
+    changes: list[PhaseChange] = []
 
     def close(ending: Event) -> None:
         nonlocal event, quiet_until_s
@@ -96,21 +98,21 @@ def advance(watch: Watch, moment: Moment, settings: AlertSettings, live: bool) -
         if time_s >= quiet_until_s - EPSILON_S and (event := _opened(recent, settings)):
             changes.append(("open", event))
             told_s, recent = time_s, ()
-    return Watch(time_s, event, told_s, quiet_until_s, recent), changes
+    return EventState(time_s, event, told_s, quiet_until_s, recent), changes
 
 
-def finish(watch: Watch, settings: AlertSettings) -> tuple[Watch, list[Change]]:
+def finish(watch: EventState, settings: AlertSettings) -> tuple[EventState, list[PhaseChange]]:
     """The run is over: its event is closed. Only the cool-down is still known afterwards."""
     if watch.event is None:
-        return Watch(quiet_until_s=watch.quiet_until_s), []
-    return Watch(quiet_until_s=watch.event.end_s + settings.cooldown_s), [("close", watch.event)]
+        return EventState(quiet_until_s=watch.quiet_until_s), []
+    return EventState(quiet_until_s=watch.event.end_s + settings.cooldown_s), [("close", watch.event)]
 
 
-def _is_raised(moment: Moment, settings: AlertSettings) -> bool:
+def _is_raised(moment: FrameScore, settings: AlertSettings) -> bool:
     return moment.score is not None and moment.score >= settings.raise_at
 
 
-def _recent(recent: tuple[Moment, ...], moment: Moment, min_length_s: float) -> tuple[Moment, ...]:
+def _recent(recent: tuple[FrameScore, ...], moment: FrameScore, min_length_s: float) -> tuple[FrameScore, ...]:
     recent = (*recent[-MOST_RECENT + 1 :], moment)
     since_s = moment.time_s - min_length_s + EPSILON_S
     old = 0
@@ -119,7 +121,7 @@ def _recent(recent: tuple[Moment, ...], moment: Moment, min_length_s: float) -> 
     return recent[old:]
 
 
-def _opened(recent: tuple[Moment, ...], settings: AlertSettings) -> Event | None:
+def _opened(recent: tuple[FrameScore, ...], settings: AlertSettings) -> Event | None:
     if not _is_raised(recent[-1], settings):
         return None
     if recent[-1].time_s - recent[0].time_s < settings.min_length_s - EPSILON_S and len(recent) < MOST_RECENT:
@@ -134,7 +136,7 @@ def _opened(recent: tuple[Moment, ...], settings: AlertSettings) -> Event | None
     return event
 
 
-def _extended(event: Event, moment: Moment, settings: AlertSettings) -> Event:
+def _extended(event: Event, moment: FrameScore, settings: AlertSettings) -> Event:
     if moment.score is None:
         return event
     if moment.score < (settings.raise_at if event.paused else settings.clear_at):

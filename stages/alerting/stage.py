@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from stages.alerting.accounting import Account, Ledger
 from stages.alerting.alert import Alert
-from stages.alerting.memory import load_memory, save_memory
+from stages.alerting.saved_state import load_alerting, save_alerting
 from stages.alerting.settings import AlertSettings
-from stages.alerting.turn import Turn
+from stages.alerting.turn import Transition
 from stages.messages import End, Fused, Gap, Scores, Span
 from stages.stage import State
 
@@ -38,7 +38,7 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Outcome:
+class AlertingOutput:
     """What is to be published, in this order, together with the new state."""
 
     messages: list[Fused | Gap | End] = field(default_factory=list)
@@ -55,17 +55,17 @@ class AlertingStage:
         self._settings = settings
         self._config_hash = config_hash
 
-    def process(self, item: Joined, state: State) -> tuple[Outcome, State]:
+    def process(self, item: Joined, state: State) -> tuple[AlertingOutput, State]:
         """What follows from the next id of a camera, and the new state ({} is a fresh start).
 
         Ids must rise; one that does not is a repeat and does nothing. A later run closes the one before it.
         Raises ValueError for an item that contradicts those before it: another camera, frames that come again, or
         anything after its run's end.
         """
-        memory = load_memory(state)
+        memory = load_alerting(state)
         if memory.ledger and not _is_next(item.span, memory.ledger):
-            return Outcome(), state
-        turn = Turn(self._settings, self._config_hash, memory)
+            return AlertingOutput(), state
+        turn = Transition(self._settings, self._config_hash, memory)
         turn.open_run(item.span)
         turn.catch_up(item.span)
         if item.gap:
@@ -74,12 +74,14 @@ class AlertingStage:
             turn.end(item.end)
         else:
             turn.score(item.scores)
-        return Outcome(messages=turn.messages, alerts=turn.alerts, closed=turn.closed), save_memory(turn.memory())
+        return AlertingOutput(messages=turn.messages, alerts=turn.alerts, closed=turn.closed), save_alerting(
+            turn.memory()
+        )
 
 
 def read_account(state: State) -> Account | None:
     """The account of a camera's current or last run; None before its first message."""
-    ledger = load_memory(state).ledger
+    ledger = load_alerting(state).ledger
     return ledger.account if ledger else None
 
 

@@ -10,17 +10,17 @@ import numpy as np
 from stages.alerting.accounting import Account, Ledger, lost_at_end, lost_before
 from stages.alerting.alert import Alert, severity_of, wall_clock
 from stages.alerting.calibration import calibrate
-from stages.alerting.events import EPSILON_S, Change, Moment, Watch, advance, finish
+from stages.alerting.events import EPSILON_S, EventState, FrameScore, PhaseChange, advance, finish
 from stages.alerting.fusion import expand, fuse
-from stages.alerting.memory import Evidence, Memory
+from stages.alerting.saved_state import AlertingState, PeakThumb
 from stages.alerting.settings import AlertSettings
 from stages.messages import End, Fused, Gap, Prior, Scores, Span
 
 
-class Turn:
+class Transition:
     """Collects messages, alerts and closed accounts while a memory moves on. Lives for one call."""
 
-    def __init__(self, settings: AlertSettings, config_hash: str, memory: Memory) -> None:
+    def __init__(self, settings: AlertSettings, config_hash: str, memory: AlertingState) -> None:
         self.messages: list[Fused | Gap | End] = []
         self.alerts: list[Alert] = []
         self.closed: list[Account] = []
@@ -29,9 +29,9 @@ class Turn:
         self._ledger = memory.ledger or Ledger(account=Account(camera="", run_ms=-1, live=False))
         self._watch, self._evidence, self._hashes = memory.watch, memory.evidence, dict(memory.hashes)
 
-    def memory(self) -> Memory:
+    def memory(self) -> AlertingState:
         """What is known now."""
-        return Memory(self._ledger, self._watch, self._evidence, self._hashes)
+        return AlertingState(self._ledger, self._watch, self._evidence, self._hashes)
 
     def open_run(self, span: Span) -> None:
         """Make sure that the ledger is of the span's run; what came before it is closed."""
@@ -42,12 +42,12 @@ class Turn:
             self._leave_run(span, span.prior)
         # A camera that reconnects every few seconds must not escape its cool-down. (Files have no common clock.)
         quiet_s = self._watch.quiet_until_s - (span.run_ms - old_ms) / 1000
-        self._watch = Watch(quiet_until_s=max(quiet_s, 0.0)) if span.live else Watch()
+        self._watch = EventState(quiet_until_s=max(quiet_s, 0.0)) if span.live else EventState()
         account = Account(camera=span.camera, run_ms=span.run_ms, live=span.live)
         if span.prior and span.prior.down_s > 0:
             lost = {"disconnected": 0}, {"disconnected": 1}
             account = replace(account, down_s=span.prior.down_s, gaps=lost[0], gap_counts=lost[1])
-        self._ledger, self._evidence, self._hashes = Ledger(account=account), Evidence(), {}
+        self._ledger, self._evidence, self._hashes = Ledger(account=account), PeakThumb(), {}
 
     def _leave_run(self, span: Span, prior: Prior | None) -> None:
         if not self._ledger.account.status:
@@ -85,7 +85,7 @@ class Turn:
         tail = int(np.searchsorted(times_s, remembered_s)) - 1
         for i, time_s in enumerate(times_s.tolist()):
             if self._watch.event or i >= tail:
-                self._see(Moment(gap.first_frame + i, time_s, None), b"")
+                self._see(FrameScore(gap.first_frame + i, time_s, None), b"")
 
     def end(self, end: End) -> None:
         """The run is over."""
@@ -108,12 +108,12 @@ class Turn:
         for i, (time_s, score) in enumerate(zip(fused.times_s.tolist(), fused.score.tolist(), strict=True)):
             frame = fused.first_frame + i
             if fused.provisional or np.isnan(score):
-                self._see(Moment(frame, time_s, None), b"")
+                self._see(FrameScore(frame, time_s, None), b"")
             elif score < self._settings.clear_at:  # nothing asks for the models of such a frame
-                self._see(Moment(frame, time_s, score), b"")
+                self._see(FrameScore(frame, time_s, score), b"")
             else:
                 models = {name: column[i] for name, column in columns.items() if not np.isnan(column[i])}
-                self._see(Moment(frame, time_s, score, models), thumb)
+                self._see(FrameScore(frame, time_s, score, models), thumb)
 
     def _fused(self, scores: Mapping[str, Scores]) -> Fused:
         first = next(iter(scores.values()))
@@ -138,7 +138,7 @@ class Turn:
             provisional=not settled,
         )
 
-    def _see(self, moment: Moment, thumb: bytes) -> None:
+    def _see(self, moment: FrameScore, thumb: bytes) -> None:
         """Give events their next frame; an alert's picture is that of its own frames, not of one that comes after."""
         before, after = self._evidence, self._better(self._evidence, moment, thumb)
         self._watch, changes = advance(self._watch, moment, self._settings, self._ledger.account.live)
@@ -146,20 +146,20 @@ class Turn:
             own = after if change[1].end_frame == moment.frame else before
             self.alerts.append(self._alert(change, own.jpeg))
             if change[0] == "close":
-                after = Evidence() if own is after else self._better(Evidence(), moment, thumb)
-        self._evidence = Evidence() if self._watch.is_idle(self._settings) else after
+                after = PeakThumb() if own is after else self._better(PeakThumb(), moment, thumb)
+        self._evidence = PeakThumb() if self._watch.is_idle(self._settings) else after
 
-    def _better(self, evidence: Evidence, moment: Moment, thumb: bytes) -> Evidence:
+    def _better(self, evidence: PeakThumb, moment: FrameScore, thumb: bytes) -> PeakThumb:
         if not thumb or moment.score is None or moment.score < self._settings.raise_at:
             return evidence
-        return Evidence(moment.score, thumb) if moment.score > evidence.score else evidence
+        return PeakThumb(moment.score, thumb) if moment.score > evidence.score else evidence
 
     def _finish_events(self) -> None:
         self._watch, changes = finish(self._watch, self._settings)
         self.alerts += [self._alert(change, self._evidence.jpeg) for change in changes]
-        self._evidence = Evidence()
+        self._evidence = PeakThumb()
 
-    def _alert(self, change: Change, thumb: bytes) -> Alert:
+    def _alert(self, change: PhaseChange, thumb: bytes) -> Alert:
         phase, event = change
         account = self._ledger.account
         started_at = wall_clock(account.run_ms, event.start_s) if account.live else None

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import av
 
-from stages.costs.recording import Answer, Recording, looped
+from stages.costs.stubs import SampleOutputs, StageOutput, looped
 from stages.decode.containers.opening import open_file, picture_stream
 from stages.decode.read import DecodeSettings, read_messages
 from stages.decode.source import Source, expand
@@ -39,7 +39,7 @@ MOST_SNIPPETS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class ModelSetup:
     """A temporal model to measure."""
 
     kind: str
@@ -48,12 +48,12 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class MeasureSetup:
     """What to measure, and with what."""
 
     sample: Path
     decode: DecodeSettings
-    models: Mapping[str, Model]
+    models: Mapping[str, ModelSetup]
     fps: float
     device: str
     precision: str = "fp32"
@@ -97,7 +97,7 @@ def sample_facts(path: Path) -> SampleFacts:
         )  # fmt: skip
 
 
-def measure(task: Task, at_once: int) -> tuple[StageCosts, Recording]:
+def measure(task: MeasureSetup, at_once: int) -> tuple[StageCosts, SampleOutputs]:
     """Costs with `at_once` processes measuring the same at the same time: cores share caches, memory and clock speed,
     so a core among busy ones is slower than one alone, and at capacity all are busy.
 
@@ -120,12 +120,12 @@ def _mean(values: Iterable[float]) -> float:
     return sum(found) / len(found)
 
 
-def _measure(task: Task, record: bool) -> tuple[StageCosts, Recording | None]:
+def _measure(task: MeasureSetup, record: bool) -> tuple[StageCosts, SampleOutputs | None]:
     source = _source(task.sample)
     decoder_mb = _decoder_mb(source, task.decode)
     decode_s, snippets = _decode(source, task.decode)
     stages: dict[str, float] = {}
-    answers: dict[str, Sequence[Answer]] = {}
+    answers: dict[str, Sequence[StageOutput]] = {}
     for name in sorted({m.features for m in task.models.values() if m.features is not None}):
         extractor = StageProcessor(build_extractor(name, task.device, task.precision, task.engine))
         passed = _pass(extractor, looped(snippets, camera="sample", run_ms=0, fps=task.fps), len(snippets), task)
@@ -138,10 +138,10 @@ def _measure(task: Task, record: bool) -> tuple[StageCosts, Recording | None]:
             inputs = _described(inputs, answers[f"features:{model.features}"])
         stages[f"temporal:{name}"], answers[f"temporal:{name}"] = _pass(work, inputs, len(snippets), task, WARM_S)
     costs = StageCosts(decode_s=decode_s, decoder_mb=decoder_mb, stages=stages)
-    return costs, Recording(snippets, answers) if record else None
+    return costs, SampleOutputs(snippets, answers) if record else None
 
 
-def _described(snippets: Iterator[Snippet | Features], made: Sequence[Answer]) -> Iterator[Features]:
+def _described(snippets: Iterator[Snippet | Features], made: Sequence[StageOutput]) -> Iterator[Features]:
     for snippet in snippets:
         answer = made[snippet.seq % len(made)].made
         assert isinstance(answer, Features)
@@ -180,12 +180,12 @@ def _decode(source: Source, settings: DecodeSettings) -> tuple[float, list[Snipp
 
 
 def _pass(
-    work: StageProcessor, inputs: Iterable[Snippet | Features], length: int, task: Task, warm_s: float = 0.0
-) -> tuple[float, list[Answer]]:
+    work: StageProcessor, inputs: Iterable[Snippet | Features], length: int, task: MeasureSetup, warm_s: float = 0.0
+) -> tuple[float, list[StageOutput]]:
     """Seconds per snippet once warm, and the answers to the last `length` snippets (fewer where time runs out)."""
     clock = _clock(task.device)
     state: State = {}
-    answers: list[Answer] = []
+    answers: list[StageOutput] = []
     spent: list[float] = []
     deadline = time.monotonic() + STAGE_S
     made: list[Features | Scores] = []
@@ -197,7 +197,7 @@ def _pass(
         made += [m for m in result.messages if isinstance(m, Features | Scores)]
         # A model that looks ahead says nothing at first; its answers are of one size anyway.
         if made:
-            answers = [*answers, Answer(made[-1], state)][-length:]
+            answers = [*answers, StageOutput(made[-1], state)][-length:]
         is_warm = float(message.times_s[-1]) >= warm_s and len(answers) == length
         if len(answers) > 1 and (is_warm or time.monotonic() > deadline):
             break

@@ -1,1 +1,3 @@
-"""The decode stage: packets to pictures to snippets, each picture at its place in time, damaged ones as gaps."""
+"""The decode stage: packets are decoded, scaled, timed and grouped. A source and its settings come in; Snippets (16
+kept frames at analysis size), Gaps for damaged frames and an End go out. Every decoded frame is in exactly one of them.
+"""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import av
 
 LONGEST = 300
-"""Pictures after which a gate opens without a keyframe: some cameras refresh the picture bit by bit and send none."""
+"""Frames after which the gate opens without a keyframe: cameras with intra refresh send none."""
 
 
-class Gate:
+class DamageGate:
     """Shut by damage until the next sound keyframe: what is smeared stays smeared until then."""
 
     def __init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.alerting.events import Change, Moment, Watch, advance, finish
+from stages.alerting.events import EventState, FrameScore, PhaseChange, advance, finish
 from stages.alerting.settings import AlertSettings
 from stages.files.manifest import Interval
 
@@ -14,10 +14,10 @@ def alarms(times_s: np.ndarray, score: np.ndarray, settings: AlertSettings) -> l
 
     By the rules of live alerts: minimum length, clear level, gap merging, cool-down.
     """
-    watch, changes = Watch(), list[Change]()
+    watch, changes = EventState(), list[PhaseChange]()
     for frame, (time_s, value) in enumerate(zip(times_s.tolist(), score.tolist(), strict=True)):
         known = value if value == value else None
-        watch, new = advance(watch, Moment(frame, time_s, known), settings, False)
+        watch, new = advance(watch, FrameScore(frame, time_s, known), settings, False)
         changes += new
     changes += finish(watch, settings)[1]
     return [(event.start_frame, event.end_frame) for phase, event in changes if phase == "close"]

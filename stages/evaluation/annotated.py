@@ -36,7 +36,7 @@ from stages.evaluation.ground_truth import (
 )
 from stages.evaluation.replay import ROW_FRAMES
 from stages.features.feature_files import SUFFIXES, read_features
-from stages.files.manifest import Entry
+from stages.files.manifest import ManifestEntry
 
 CROP = re.compile(r"__\d$")
 """End of the name of one crop's features; the crops together are the video."""
@@ -173,10 +173,10 @@ class Labelled:
     missing: Sequence[str]
     """Annotated names that no video was found for."""
 
-    def entries(self, manifest: Path, split: str | None) -> list[Entry]:
+    def entries(self, manifest: Path, split: str | None) -> list[ManifestEntry]:
         """For a manifest at that place."""
         return [
-            Entry(
+            ManifestEntry(
                 video=Path(os.path.relpath(self.videos[name].path, manifest.parent)).as_posix(),
                 path=self.videos[name].path,
                 split=split,

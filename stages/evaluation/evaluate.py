@@ -35,7 +35,7 @@ from stages.evaluation.metrics import (
     truth_mask,
 )
 from stages.files.atomic import write_whole
-from stages.files.manifest import Entry, Interval
+from stages.files.manifest import Interval, ManifestEntry
 from stages.files.scores_csv import ScoresTable
 
 Mode = Literal["causal", "paper"]
@@ -100,7 +100,7 @@ class _Judged:
 
 
 def evaluate(
-    entries: Sequence[Entry],
+    entries: Sequence[ManifestEntry],
     scores_by_video: Mapping[str, ScoresTable],
     alerts_by_video: Mapping[str, Sequence[Mapping]] | None = None,
     threshold: float | None = None,
@@ -111,7 +111,7 @@ def evaluate(
     fps: float | None = None,
     lookahead_frames: int = 0,
 ) -> Metrics:
-    """Judge the scores of a manifest's videos, found by `Entry.video`; alerts are dicts as in `alerts.jsonl`.
+    """Judge the scores of a manifest's videos, found by `ManifestEntry.video`; alerts are dicts as in `alerts.jsonl`.
 
     Without alerts, a run of frames at or above the threshold counts as one. `stretched` names the models whose raw
     scores are stretched in each video before they are ranked, and how many kept frames at its start they cannot
@@ -161,7 +161,7 @@ def write_metrics(path: Path, metrics: Metrics) -> None:
     write_whole(path, (json.dumps(metrics.to_json(), indent=2, allow_nan=False) + "\n").encode())
 
 
-def _unfit(entry: Entry, table: ScoresTable | None) -> str:
+def _unfit(entry: ManifestEntry, table: ScoresTable | None) -> str:
     if entry.truth is None:
         return "the manifest does not say which frames are anomalous"
     if table is None:
@@ -169,7 +169,7 @@ def _unfit(entry: Entry, table: ScoresTable | None) -> str:
     return "" if len(table.times_s) else "no frame could be decoded"
 
 
-def _beyond(entry: Entry, frames: int) -> list[str]:
+def _beyond(entry: ManifestEntry, frames: int) -> list[str]:
     return [
         f"{entry.video}: frames {first} to {last} are anomalous, but the video has {frames}: clipped"
         for first, last in entry.truth or ()
@@ -178,7 +178,7 @@ def _beyond(entry: Entry, frames: int) -> list[str]:
 
 
 def _judge(
-    entry: Entry,
+    entry: ManifestEntry,
     table: ScoresTable,
     alerts: Sequence[Mapping] | None,
     threshold: float | None,

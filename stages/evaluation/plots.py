@@ -19,7 +19,7 @@ from stages.files.manifest import Interval
 from stages.files.scores_csv import ScoresTable
 
 Format = Literal["png", "svg"]
-Timeline = tuple[str, ScoresTable, Sequence[Interval] | None]
+PlottedVideo = tuple[str, ScoresTable, Sequence[Interval] | None]
 """Name, scores and anomalous intervals (None if unknown) of one video."""
 
 BLUE, PURPLE, INK, FAINT = "#0072b2", "#b3589a", "#1c2530", "#8a949e"
@@ -69,7 +69,7 @@ def roc_figure(metrics: Metrics, kind: Format = "svg") -> bytes:
         return _bytes(figure, kind)
 
 
-def timeline_figure(videos: Sequence[Timeline], threshold: float | None = None, kind: Format = "svg") -> bytes:
+def timeline_figure(videos: Sequence[PlottedVideo], threshold: float | None = None, kind: Format = "svg") -> bytes:
     """Scores over time of the first ROWS videos, a row each; a row is interrupted where nothing was scored."""
     with mpl.rc_context(STYLE):
         shown = videos[:ROWS]

@@ -25,7 +25,7 @@ FILE_FPS = 30.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Timeline:
+class DecodedTimes:
     """When a video's decoded frames are, and which of them each snippet holds."""
 
     times_s: np.ndarray
@@ -42,7 +42,7 @@ class Timeline:
         return frames
 
 
-def timeline(source: Source, settings: DecodeSettings) -> Timeline:
+def decoded_times(source: Source, settings: DecodeSettings) -> DecodedTimes:
     """Decode a file once for its clock. Raises SourceError."""
     from stages.decode.read import read_messages
 
@@ -51,7 +51,7 @@ def timeline(source: Source, settings: DecodeSettings) -> Timeline:
         times_s.append(message.times_s)
         if isinstance(message, Snippet):
             snippets.append(slice(message.first_frame, message.next_frame))
-    return Timeline(np.concatenate(times_s), snippets)
+    return DecodedTimes(np.concatenate(times_s), snippets)
 
 
 def file_scores(path: Path, models: Mapping[str, Scorer]) -> tuple[np.ndarray, dict[str, np.ndarray]]:

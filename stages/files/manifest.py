@@ -18,7 +18,7 @@ Interval = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class ManifestEntry:
     """One video of a manifest. A key that was absent is None."""
 
     video: str
@@ -38,7 +38,7 @@ class Entry:
         return () if self.anomalies is None and self.label == 0 else self.anomalies
 
 
-def read_manifest(path: Path, split: str | None = None) -> list[Entry]:
+def read_manifest(path: Path, split: str | None = None) -> list[ManifestEntry]:
     """The entries of a manifest, of one split if asked. Raises ConfigError naming file, line, key and remedy.
 
     An unknown key is refused, because a misspelt `anomalies` would turn a video into one without truth;
@@ -50,7 +50,7 @@ def read_manifest(path: Path, split: str | None = None) -> list[Entry]:
         raise ConfigError(f"{path}: cannot read the manifest ({error.strerror}); check --manifest") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text ({error.reason}); a manifest is JSON lines") from error
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ManifestEntry] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -64,7 +64,7 @@ def read_manifest(path: Path, split: str | None = None) -> list[Entry]:
     return chosen
 
 
-def _nothing(path: Path, split: str | None, entries: list[Entry]) -> str:
+def _nothing(path: Path, split: str | None, entries: list[ManifestEntry]) -> str:
     if not entries:
         return f'{path}: lists no videos; write one line per video, for example {{"video": "a.mp4", "label": 0}}'
     known = sorted({entry.split for entry in entries if entry.split is not None})
@@ -75,7 +75,7 @@ def _nothing(path: Path, split: str | None, entries: list[Entry]) -> str:
     return f"{path}: split: no video has split {split!r}; the splits here are {known}; choose one with --split"
 
 
-def _entry(line: str, manifest: Path, where: str) -> Entry:
+def _entry(line: str, manifest: Path, where: str) -> ManifestEntry:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
@@ -98,7 +98,7 @@ def _entry(line: str, manifest: Path, where: str) -> Entry:
     anomalies = _intervals(record.get("anomalies"), where)
     if anomalies is not None and label is not None and bool(anomalies) != bool(label):
         raise ConfigError(f"{where}: label: {label} contradicts the {len(anomalies)} anomalies; correct one of them")
-    return Entry(
+    return ManifestEntry(
         video=video,
         path=manifest.parent / video,
         split=_text(record, "split", where),
@@ -129,7 +129,7 @@ def _intervals(value: object, where: str) -> tuple[Interval, ...] | None:
     return tuple(sorted((first, last) for first, last in value))
 
 
-def manifest_line(entry: Entry) -> str:
+def manifest_line(entry: ManifestEntry) -> str:
     """One line of a manifest; absent keys stay absent."""
     record: dict = {"video": entry.video, "split": entry.split, "label": entry.label, "group": entry.group}
     record["anomalies"] = None if entry.anomalies is None else [list(pair) for pair in entry.anomalies]

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from stages.errors import ConfigError, OddwatchError
-from stages.files.manifest import Entry
+from stages.files.manifest import ManifestEntry
 from stages.text import counted
 
 Pool = Callable[[np.ndarray], np.ndarray]
@@ -44,7 +44,7 @@ class Video:
                 raise ValueError(f"values must be float32 (T, C, D), got {values.dtype} {values.shape}")
 
 
-def label_of(entry: Entry) -> int:
+def label_of(entry: ManifestEntry) -> int:
     """1 if the manifest says that the video holds an anomaly, 0 if not. Raises ConfigError if it does not say."""
     if entry.label is not None:
         return entry.label
@@ -53,7 +53,7 @@ def label_of(entry: Entry) -> int:
     return int(bool(entry.anomalies))
 
 
-def group_of(entry: Entry) -> str:
+def group_of(entry: ManifestEntry) -> str:
     """The entry's group; a video without one is a group of its own."""
     return f"group {entry.group}" if entry.group is not None else f"video {entry.video}"
 

@@ -12,7 +12,7 @@ from stages.decode.source import Source, expand
 from stages.errors import ConfigError, UsageError
 from stages.features.feature_files import is_feature_file, read_features
 from stages.features.registry import Extractor
-from stages.files.manifest import Entry
+from stages.files.manifest import ManifestEntry
 from stages.training.bags import Video, group_of, label_of
 from stages.training.cache import FeatureCache
 from stages.training.mirrored import Mirrored
@@ -31,7 +31,7 @@ class Footage:
     mirrored: bool = False
     """Whether the mirror image is learnt from as well, at twice the cost of extraction."""
 
-    def video(self, entry: Entry, source: Source, on_frames: Callable[[int], None] | None = None) -> Video:
+    def video(self, entry: ManifestEntry, source: Source, on_frames: Callable[[int], None] | None = None) -> Video:
         """Raises what FeatureCache.features raises."""
         plain = self.cache.features(source, self.extractor, self.settings, on_frames)
         views: tuple[np.ndarray, ...] = ()
@@ -48,7 +48,7 @@ class Footage:
         )
 
 
-def chosen_split(entries: Sequence[Entry], split: str | None) -> list[Entry]:
+def chosen_split(entries: Sequence[ManifestEntry], split: str | None) -> list[ManifestEntry]:
     """The entries to train on: of `split`; unless given those of split `train`; all where no entry has a split.
 
     Raises UsageError when nothing is left.
@@ -65,7 +65,7 @@ def chosen_split(entries: Sequence[Entry], split: str | None) -> list[Entry]:
     return found
 
 
-def are_feature_files(entries: Sequence[Entry]) -> bool:
+def are_feature_files(entries: Sequence[ManifestEntry]) -> bool:
     """Whether the manifest lists features instead of footage. Raises ConfigError for a mixture."""
     kinds = {is_feature_file(entry.path): entry.video for entry in entries}
     if len(kinds) == 2:
@@ -75,7 +75,7 @@ def are_feature_files(entries: Sequence[Entry]) -> bool:
     return True in kinds
 
 
-def source_of(entry: Entry) -> Source:
+def source_of(entry: ManifestEntry) -> Source:
     """The footage of an entry. Raises UsageError when it is not one file or one folder of pictures."""
     sources = expand([str(entry.path)])
     if len(sources) != 1 or sources[0].kind == "live":
@@ -83,7 +83,7 @@ def source_of(entry: Entry) -> Source:
     return sources[0]
 
 
-def video_of_file(entry: Entry) -> Video:
+def video_of_file(entry: ManifestEntry) -> Video:
     """A video whose features others extracted. Raises SourceError."""
     values = read_features(entry.path)
     frames = np.full(len(values), FILE_FRAMES, np.int32)

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.bus.codec import decode, decode_state, encode, encode_state
 from stages.alerting.settings import AlertSettings
-from stages.alerting.stage import AlertingStage, Joined, Outcome
+from stages.alerting.stage import AlertingOutput, AlertingStage, Joined
 from stages.messages import REFERENCE_LEVELS, End, Fused, Gap, Prior, Scores
 from stages.stage import State
 
@@ -75,9 +75,9 @@ def prior(run_ms: int = 1000, frames: int = 0, down_s: float = 0.0) -> Prior:
     return Prior(run_ms=run_ms, frames=frames, down_s=down_s)
 
 
-def play(items: Iterable[Joined], settings: AlertSettings | None = None) -> tuple[Outcome, State]:
+def play(items: Iterable[Joined], settings: AlertSettings | None = None) -> tuple[AlertingOutput, State]:
     """All that a fresh stage makes of the items, and its state; dies and is replaced after every item."""
-    total, state = Outcome(), State()
+    total, state = AlertingOutput(), State()
     for item in items:
         stage = AlertingStage(settings or AlertSettings(), "config")
         outcome, state = stage.process(item, state)
@@ -102,6 +102,6 @@ def _wire(fields: dict[str, bytes | str]) -> dict[bytes, bytes]:
     return {k.encode(): v if isinstance(v, bytes) else v.encode() for k, v in fields.items()}
 
 
-def wire_bytes(outcome: Outcome) -> list[object]:
+def wire_bytes(outcome: AlertingOutput) -> list[object]:
     """All bytes that leave the stage."""
     return [*(_wire(encode(m)) for m in outcome.messages), *((a.to_json(), a.thumb) for a in outcome.alerts)]

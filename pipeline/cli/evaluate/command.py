@@ -20,7 +20,7 @@ from stages.errors import UsageError
 
 if TYPE_CHECKING:
     from stages.evaluation.evaluate import Metrics
-    from stages.files.manifest import Entry
+    from stages.files.manifest import ManifestEntry
 
 
 class Mode(StrEnum):
@@ -105,7 +105,7 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def judge(entries: Sequence[Entry], scoring: Scoring, mode: str = "causal") -> Metrics:
+def judge(entries: Sequence[ManifestEntry], scoring: Scoring, mode: str = "causal") -> Metrics:
     """Metrics of a finished `score` of a manifest's videos. Raises UsageError if none can be judged."""
     return judge_scored(entries, Scored.of(entries, scoring), mode)
 
@@ -125,7 +125,7 @@ def write_plots(out: Path, metrics: Metrics) -> None:
         write_whole(out / "roc.png", roc_figure(metrics, "png"))
 
 
-def write_timelines(out: Path, entries: Sequence[Entry], scored: Scored, threshold: float | None) -> None:
+def write_timelines(out: Path, entries: Sequence[ManifestEntry], scored: Scored, threshold: float | None) -> None:
     """Scores over time as a picture, videos with anomalies first."""
     from stages.evaluation.plots import timeline_figure
     from stages.files.atomic import write_whole

@@ -18,7 +18,7 @@ from stages.text import counted
 if TYPE_CHECKING:
     from stages.evaluation.evaluate import Metrics
     from stages.files.checkpoint import Checkpoint
-    from stages.files.manifest import Entry
+    from stages.files.manifest import ManifestEntry
     from stages.files.scores_csv import ScoresTable
 
 LOOKAHEAD_SNIPPETS = 5
@@ -31,7 +31,7 @@ PUBLISHED_SCORES = ({"by": "picture", "patch_px": 0}, {"patch_px": 0})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """Scores by `Entry.video`."""
+    """Scores by `ManifestEntry.video`."""
 
     config: Config
     """As used: the decode section is that of the footage."""
@@ -45,7 +45,7 @@ class Scored:
     failed: bool = False
 
     @classmethod
-    def of(cls, entries: Sequence[Entry], scoring: Scoring) -> Scored:
+    def of(cls, entries: Sequence[ManifestEntry], scoring: Scoring) -> Scored:
         """The results of a finished `score`."""
         from stages.files.scores_csv import read_scores
 
@@ -64,7 +64,7 @@ class Scored:
         return self.scoring.warmup_lines() if self.scoring else []
 
 
-def unjudged_line(manifest: Path, entries: Sequence[Entry]) -> str:
+def unjudged_line(manifest: Path, entries: Sequence[ManifestEntry]) -> str:
     """Says before hours of work which videos nobody can judge; empty if all can be. Raises UsageError if none can."""
     unknown = [entry.video for entry in entries if entry.truth is None]
     if len(unknown) == len(entries):
@@ -81,7 +81,12 @@ def unjudged_line(manifest: Path, entries: Sequence[Entry]) -> str:
 
 
 def judge_scored(
-    entries: Sequence[Entry], scored: Scored, mode: str, threshold: float | None = None, *, over_seeds: bool = False
+    entries: Sequence[ManifestEntry],
+    scored: Scored,
+    mode: str,
+    threshold: float | None = None,
+    *,
+    over_seeds: bool = False,
 ) -> Metrics:
     """All figures. Raises UsageError if no video can be judged."""
     from stages.evaluation.alarms import at_threshold

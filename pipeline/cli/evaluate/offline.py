@@ -19,9 +19,9 @@ from stages.errors import ConfigError, OddwatchError, UsageError
 from stages.text import counted
 
 if TYPE_CHECKING:
-    from stages.evaluation.replay import Timeline
+    from stages.evaluation.replay import DecodedTimes
     from stages.files.checkpoint import Checkpoint
-    from stages.files.manifest import Entry
+    from stages.files.manifest import ManifestEntry
     from stages.temporal.weak.whole_video import Scorer
 
 WHOLE_VIDEO = ("mil", "rtfm")
@@ -42,7 +42,7 @@ class _Model:
         return str(self.checkpoint.meta["extractor"])
 
 
-def score_feature_files(entries: Sequence[Entry], config: Config, *, paper: bool) -> Scored:
+def score_feature_files(entries: Sequence[ManifestEntry], config: Config, *, paper: bool) -> Scored:
     """Score features that others extracted. Raises UsageError for models that do not read such files."""
     from stages.evaluation.replay import FILE_FPS, ROW_FRAMES, file_scores, fused_table
 
@@ -70,7 +70,7 @@ def score_feature_files(entries: Sequence[Entry], config: Config, *, paper: bool
 
 
 def score_as_published(
-    entries: Sequence[Entry], config: Config, out: Path, *, ten_crop: bool, resume: bool, quiet: bool
+    entries: Sequence[ManifestEntry], config: Config, out: Path, *, ten_crop: bool, resume: bool, quiet: bool
 ) -> Scored:
     """Score footage as papers do: whole videos where a model's paper has them, the others in a stream.
 
@@ -91,7 +91,12 @@ def score_as_published(
 
 
 def _joined(
-    entries: Sequence[Entry], config: Config, models: dict[str, _Model], streamed: Scored | None, *, ten_crop: bool
+    entries: Sequence[ManifestEntry],
+    config: Config,
+    models: dict[str, _Model],
+    streamed: Scored | None,
+    *,
+    ten_crop: bool,
 ) -> Scored:
     """The streamed columns, those of whole videos, and the score fused of both."""
     from stages.evaluation.replay import fused_table
@@ -158,11 +163,11 @@ class _Reader:
         self._score = model.score
         self._ten_crop = ten_crop
 
-    def column(self, source) -> tuple[Timeline, np.ndarray]:  # type: ignore[no-untyped-def]
-        """The file's timeline and the score of each decoded frame, float32 (N,). Raises SourceError."""
-        from stages.evaluation.replay import timeline
+    def column(self, source) -> tuple[DecodedTimes, np.ndarray]:  # type: ignore[no-untyped-def]
+        """The times of the file's frames and the score of each decoded frame, float32 (N,). Raises SourceError."""
+        from stages.evaluation.replay import decoded_times
 
-        line = timeline(source, self._settings)
+        line = decoded_times(source, self._settings)
         return line, line.held(self._score(self._features(source)), source.redacted)
 
     def _features(self, source) -> np.ndarray:  # type: ignore[no-untyped-def]

@@ -19,7 +19,7 @@ from stages.text import counted
 
 if TYPE_CHECKING:
     from stages.decode.settings import DecodeSettings
-    from stages.files.manifest import Entry
+    from stages.files.manifest import ManifestEntry
     from stages.training.future_frame.footage import Clip
     from stages.training.future_frame.settings import TrainSettings
     from stages.training.future_frame.train import Budget, Training
@@ -147,7 +147,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _clips(entries: list[Entry], decode: DecodeSettings, settings: TrainSettings) -> list[Clip]:
+def _clips(entries: list[ManifestEntry], decode: DecodeSettings, settings: TrainSettings) -> list[Clip]:
     """The pictures that are learned from, with progress."""
     from pipeline.cli.progress import frame_counter
     from stages.training.future_frame.footage import read_clips

@@ -17,7 +17,7 @@ from stages.errors import UsageError
 from stages.text import counted
 
 if TYPE_CHECKING:
-    from stages.files.manifest import Entry
+    from stages.files.manifest import ManifestEntry
     from stages.training.bags import Video
     from stages.training.weak.train import Recipe
 
@@ -177,7 +177,7 @@ def _train(
 
 
 def _videos(
-    entries: list[Entry], features: str, config: Path | None, mirror: bool, validation: float
+    entries: list[ManifestEntry], features: str, config: Path | None, mirror: bool, validation: float
 ) -> tuple[list[Video], str, dict, str]:
     """The videos, the extractor's id, the preprocessing for the checkpoint, the device."""
     from pipeline.workers.build import resolve_device

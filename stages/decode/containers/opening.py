@@ -11,8 +11,8 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from stages.decode.containers.muted import muted
 from stages.decode.containers.wholeness import lacks_index
+from stages.decode.containers.without_audio import without_audio
 from stages.decode.redact import redact
 from stages.decode.source import Source
 from stages.errors import SourceError
@@ -31,8 +31,8 @@ def open_file(source: Source, open_timeout_s: float, read_timeout_s: float) -> I
             empty = not f.read(1)
         if empty:
             raise SourceError(f"{source.redacted}: the file is empty; delete it or fetch it again")
-        silent = muted(Path(source.uri))
-        return av.open(silent or f"file:{os.path.abspath(source.uri)}", metadata_errors="replace")
+        video_only = without_audio(Path(source.uri))
+        return av.open(video_only or f"file:{os.path.abspath(source.uri)}", metadata_errors="replace")
     except IsADirectoryError as error:
         raise SourceError(f"{source.redacted}: is a folder; name it as one, or the videos in it") from error
     except FileNotFoundError as error:

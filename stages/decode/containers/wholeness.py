@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
+
+from stages.decode.containers.boxes import Box, top_boxes
 
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 
@@ -24,14 +27,13 @@ def bytes_missing(path: Path) -> int:
             return _excess(_matroska_ends(f), size)
         if head == ASF_HEADER:
             return _excess(_asf_ends(f, size), size)
-        return _excess((end for _, end in _boxes(f, size)), size)
+        return _excess((box.end for box in _film_boxes(f)), size)
 
 
 def lacks_index(path: Path) -> bool:
     """Whether this is an MP4 or QuickTime file without the `moov` box, which is written last. Raises OSError."""
     with path.open("rb") as f:
-        size = f.seek(0, os.SEEK_END)
-        kinds = [kind for kind, _ in _boxes(f, size)]
+        kinds = [box.kind for box in _film_boxes(f)]
     return bool(kinds) and kinds[0] in (b"ftyp", b"mdat", b"wide") and b"moov" not in kinds
 
 
@@ -39,22 +41,9 @@ def _excess(ends: Iterator[int], size: int) -> int:
     return max(0, max(ends, default=0) - size)
 
 
-def _boxes(f: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
-    """(type, end) of each box of an MP4 file; nothing if it is none."""
-    at = 0
-    while at + 8 <= size:
-        f.seek(at)
-        head = f.read(16)
-        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-        if length == 1:
-            length = int.from_bytes(head[8:16], "big")
-        if length < 8 or not re.fullmatch(rb"[a-zA-Z0-9 ]{4}", kind) or (at == 0 and kind not in FIRST_BOXES):
-            return
-        at += length
-        yield kind, at
-
-
-FIRST_BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free", b"skip")
+def _film_boxes(f: BinaryIO) -> Iterator[Box]:
+    """The boxes of an MP4 file up to the first one whose type is no name; nothing if it is no such file."""
+    return takewhile(lambda box: re.fullmatch(rb"[a-zA-Z0-9 ]{4}", box.kind) is not None, top_boxes(f))
 
 
 def _riff_ends(f: BinaryIO, size: int) -> Iterator[int]:

@@ -12,10 +12,10 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from stages.decode.containers.opening import open_address, packets, picture_stream, reason
-from stages.decode.cutter import Cut, Cutter, Picture, Run
-from stages.decode.damage_gate import Gate
+from stages.decode.damage_gate import DamageGate
 from stages.decode.scaler import Scaler
 from stages.decode.settings import DecodeSettings, Heartbeat, no_heartbeat
+from stages.decode.snippets import DecodedFrame, DecodeOutput, Run, SnippetBuilder
 from stages.decode.source import DEVICE, Source
 from stages.errors import SourceError
 from stages.messages import Prior
@@ -39,7 +39,7 @@ def read_live(
     prior: Prior | None = None,
     stopping: Callable[[], bool] = never,
     monotonic: Callable[[], float] = time.monotonic,
-) -> Generator[Cut, None, None]:
+) -> Generator[DecodeOutput, None, None]:
     """Snippets and gaps as they fill, until the camera fails or `stopping`; then the partial last one and the End.
 
     `times_s` are seconds from this call to each frame's arrival, so `run_ms` + `times_s` is the time of day; the
@@ -54,7 +54,7 @@ def read_live(
     began_s = monotonic()
     heartbeat()
     run = Run(camera=source.camera, run_ms=run_ms, live=True, prior=prior)
-    cutter = Cutter(run, clock, snippet_frames=settings.snippet_frames, fps=settings.fps)
+    builder = SnippetBuilder(run, clock, snippet_frames=settings.snippet_frames, fps=settings.fps)
     failure = None
     with _open(source, settings) as container:
         heartbeat()
@@ -66,14 +66,14 @@ def read_live(
         with closing(_pictures(container, stream, settings, elapsed_s, heartbeat, stopping)) as pictures:
             try:
                 for picture in pictures:
-                    yield from cutter.add(picture)
+                    yield from builder.add(picture)
             except av.FFmpegError as error:
                 failure = _why(error, settings)
             except SourceError as error:
                 failure = str(error)
             else:
                 failure = "" if stopping() else "the camera ended the stream"
-    yield from cutter.end(f"disconnected: {failure}" if failure else "stopped")
+    yield from builder.end(f"disconnected: {failure}" if failure else "stopped")
     if failure:
         raise SourceError(f"{source.redacted}: {failure}; check the camera and the network")
 
@@ -98,8 +98,8 @@ def _pictures(
     elapsed_s: Callable[[], float],
     heartbeat: Heartbeat,
     stopping: Callable[[], bool],
-) -> Generator[Picture, None, None]:
-    scaler, gate = None, Gate()
+) -> Generator[DecodedFrame, None, None]:
+    scaler, gate = None, DamageGate()
     last_s: float | None = None  # of the first keyframe, then of the latest picture
     for packet in packets(container, stream):
         heartbeat()
@@ -117,10 +117,10 @@ def _pictures(
         for frame in frames:
             scaler = scaler or Scaler(frame, settings.height, stream.sample_aspect_ratio)
             last_s = elapsed_s()
-            yield Picture(time_s=last_s, pixels=partial(scaler.pixels, frame), fault=gate.fault(frame))
+            yield DecodedFrame(time_s=last_s, pixels=partial(scaler.pixels, frame), fault=gate.fault(frame))
 
 
-def _decoded(stream: VideoStream, packet: av.Packet, gate: Gate) -> list[av.VideoFrame]:
+def _decoded(stream: VideoStream, packet: av.Packet, gate: DamageGate) -> list[av.VideoFrame]:
     # Not FFmpeg's discardcorrupt: it would drop the packet without a word, and the smear after it would be scored.
     if packet.is_corrupt:
         gate.shut()

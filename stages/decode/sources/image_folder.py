@@ -10,9 +10,9 @@ import av
 import cv2
 import numpy as np
 
-from stages.decode.cutter import Picture
 from stages.decode.scaler import Scaler
 from stages.decode.settings import DecodeSettings, Heartbeat, no_heartbeat
+from stages.decode.snippets import DecodedFrame
 from stages.decode.source import Source, pictures_in
 from stages.errors import SourceError
 from stages.text import counted
@@ -27,7 +27,7 @@ class ImageFolder:
         self._heartbeat = heartbeat
         self.status = "complete"
 
-    def pictures(self) -> Generator[Picture, None, None]:
+    def pictures(self) -> Generator[DecodedFrame, None, None]:
         """Each file's picture. Raises SourceError if none of them can be read."""
         try:
             paths = pictures_in(Path(self._source.uri))
@@ -41,10 +41,10 @@ class ImageFolder:
             time_s = index / self._settings.image_fps
             if frame is None:
                 unread.append(path.name)
-                yield Picture(time_s=time_s, pixels=_nothing, fault="picture file cannot be read")
+                yield DecodedFrame(time_s=time_s, pixels=_nothing, fault="picture file cannot be read")
                 continue
             scaler = scaler or Scaler(frame, self._settings.height)
-            yield Picture(time_s=time_s, pixels=partial(scaler.pixels, frame))
+            yield DecodedFrame(time_s=time_s, pixels=partial(scaler.pixels, frame))
         if scaler is None:
             raise SourceError(
                 f"{self._source.redacted}: none of {counted(len(paths), 'picture')} can be read; check the folder"

@@ -15,13 +15,13 @@ from av.video.stream import VideoStream
 
 from stages.decode.containers.opening import open_file, packets, picture_stream, reason
 from stages.decode.containers.wholeness import bytes_missing
-from stages.decode.cutter import Picture
-from stages.decode.damage_gate import Gate
+from stages.decode.damage_gate import DamageGate
+from stages.decode.nonref import NonRefSkipper, OutOfOrder, nonref_skipper
 from stages.decode.scaler import Scaler
 from stages.decode.settings import DecodeSettings, Heartbeat, no_heartbeat
+from stages.decode.snippets import DecodedFrame
 from stages.decode.source import Source
-from stages.decode.timeline import Timeline, stamp_s
-from stages.decode.unreferenced import OutOfOrder, Sparing, sparing
+from stages.decode.timestamps import PresentationClock, stamp_s
 from stages.errors import SourceError
 from stages.text import counted
 
@@ -44,7 +44,7 @@ class VideoFile:
 
     Several threads lose pictures around damage, how many depends on how many threads. So at the first sign of it
     the file is read again from its beginning on one thread, and what was already given out is passed over. The same
-    where pictures were spared and do not come in the order that their packets promised.
+    where packets were skipped and do not come in the order that their packets promised.
     """
 
     def __init__(self, source: Source, settings: DecodeSettings, heartbeat: Heartbeat = no_heartbeat) -> None:
@@ -59,7 +59,7 @@ class VideoFile:
         self._early_s = 0.0
         self.status = "complete"
 
-    def pictures(self) -> Generator[Picture, None, None]:
+    def pictures(self) -> Generator[DecodedFrame, None, None]:
         """Every picture that can be decoded. Raises SourceError if there is none."""
         size = self._size()
         try:
@@ -78,30 +78,30 @@ class VideoFile:
             raise SourceError(f"{self._source.redacted}: not one picture in it can be decoded{why}; fetch it again")
         self.status = self._verdict(size)
 
-    def _read(self, again: bool = False) -> Generator[Picture, None, None]:
+    def _read(self, again: bool = False) -> Generator[DecodedFrame, None, None]:
         settings = self._settings
         with open_file(self._source, settings.open_timeout_s, settings.read_timeout_s) as container:
             stream = picture_stream(container, self._source)
             threads = 1 if again else settings.threads or _threads(stream)
             stream.thread_type = "NONE" if threads == 1 else "AUTO"
             stream.codec_context.thread_count = threads
-            spare = None if again else sparing(stream, settings.fps)
-            careful = threads == 1 and spare is None
-            decoder = _Decoder(container, stream, self._heartbeat, spare, careful)
-            timeline = Timeline(1 / float(stream.average_rate or stream.guessed_rate or 25))
+            skipper = None if again else nonref_skipper(stream, settings.fps)
+            careful = threads == 1 and skipper is None
+            decoder = _Decoder(container, stream, self._heartbeat, skipper, careful)
+            clock = PresentationClock(1 / float(stream.average_rate or stream.guessed_rate or 25))
             aspect = stream.sample_aspect_ratio
-            scaler, gate = None, Gate()
+            scaler, gate = None, DamageGate()
             for pts, frame, damaged in decoder.frames(gate):
-                self._last_s = timeline.place(stamp_s(pts, stream.time_base))
+                self._last_s = clock.next_s(stamp_s(pts, stream.time_base))
                 if frame is None:
-                    yield Picture(time_s=self._last_s, pixels=_spared)
+                    yield DecodedFrame(time_s=self._last_s, pixels=_not_decoded)
                     continue
                 scaler = scaler or Scaler(frame, settings.height, aspect)
                 fault = gate.fault(frame, damaged)
                 if fault and not careful:
                     raise _Damage
                 self._faulty += bool(fault)
-                yield Picture(time_s=self._last_s, pixels=partial(scaler.pixels, frame), fault=fault)
+                yield DecodedFrame(time_s=self._last_s, pixels=partial(scaler.pixels, frame), fault=fault)
             self._unread, self._why = decoder.unread, decoder.why
             self._early_s = _early_s(container, self._last_s)
 
@@ -132,24 +132,24 @@ class _Decoder:
         container: InputContainer,
         stream: VideoStream,
         heartbeat: Heartbeat,
-        spare: Sparing | None,
+        skipper: NonRefSkipper | None,
         careful: bool,
     ) -> None:
         self._container = container
         self._stream = stream
         self._heartbeat = heartbeat
-        self._spare = spare
+        self._skipper = skipper
         self._careful = careful
         self._damaged_pts: set[int | None] = set()
         self.unread = 0
         self.why = ""
 
-    def frames(self, gate: Gate) -> Iterator[tuple[int | None, av.VideoFrame | None, bool]]:
-        """(pts, frame or None for one that was spared, whether its packet was damaged) in the order shown."""
+    def frames(self, gate: DamageGate) -> Iterator[tuple[int | None, av.VideoFrame | None, bool]]:
+        """(pts, frame or None for one that was skipped, whether its packet was damaged) in the order shown."""
         sent = got = 0
         for packet in self._packets():
             self._heartbeat()
-            if self._spare and packet.size > 0 and self._spare.note(packet):
+            if self._skipper and packet.size > 0 and self._skipper.skips(packet):
                 continue
             sent += packet.size > 0 and not packet.is_discard
             if packet.is_corrupt:
@@ -166,20 +166,20 @@ class _Decoder:
                 continue
             for frame in frames:
                 got += 1
-                if self._spare:
-                    yield from self._spared_before(frame.pts)
+                if self._skipper:
+                    yield from self._skipped_before(frame.pts)
                 damaged = frame.pts in self._damaged_pts
                 self._damaged_pts.discard(frame.pts)
                 yield frame.pts, frame, damaged
         # PyAV swallows an error while it empties the decoder, and the frames after it.
         if 0 < sent - got <= 64 and self._stream.codec_context.name not in HIDDEN_FRAMES:
             self._met_damage()
-        if self._spare:
-            yield from self._spared_before(None)
+        if self._skipper:
+            yield from self._skipped_before(None)
 
-    def _spared_before(self, pts: int | None) -> Iterator[tuple[int | None, None, bool]]:
-        assert self._spare is not None
-        for earlier in self._spare.before(pts):
+    def _skipped_before(self, pts: int | None) -> Iterator[tuple[int | None, None, bool]]:
+        assert self._skipper is not None
+        for earlier in self._skipper.skipped_before(pts):
             yield earlier, None, False
 
     def _packets(self) -> Iterator[av.Packet]:
@@ -210,8 +210,8 @@ def _threads(stream: VideoStream) -> int:
     return 1 if stream.width * stream.height <= SMALL_PIXELS else FILE_THREADS
 
 
-def _spared() -> np.ndarray:
-    raise AssertionError("a picture that sub-sampling keeps was spared")
+def _not_decoded() -> np.ndarray:
+    raise AssertionError("a frame that sub-sampling keeps was skipped")
 
 
 def _size(path: str) -> int:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from stages.stage import State
 from stages.temporal.future_frame.unet import psnr
-from stages.temporal.novelty.cells import Ground, oddness
+from stages.temporal.novelty.cells import PlaceLevels, oddness
 from stages.temporal.novelty.pool import pool
 
 LEAST_CELL_ERROR = 1e-6
@@ -112,7 +112,7 @@ class PlaceJudge:
     def __init__(self, squares: Squares, ground: np.ndarray) -> None:
         """`ground`: see `ground_of`."""
         self._squares, self.ground = squares, ground
-        self._mean, self._deviation = Ground(ground).levels()
+        self._mean, self._deviation = PlaceLevels(ground).levels()
 
     def meta(self) -> dict:
         squares = self._squares
@@ -133,5 +133,5 @@ def ground_of(errors: Sequence[np.ndarray]) -> np.ndarray:
     parts = []
     for maps in errors:
         frames, rows, columns = np.nonzero(np.isfinite(maps))
-        parts.append(Ground.of(maps.shape[1:], np.stack([rows, columns], 1), maps[frames, rows, columns]))
-    return Ground.total(parts, errors[0].shape[1:]).sums
+        parts.append(PlaceLevels.of(maps.shape[1:], np.stack([rows, columns], 1), maps[frames, rows, columns]))
+    return PlaceLevels.total(parts, errors[0].shape[1:]).sums

@@ -16,7 +16,17 @@ from stages.errors import CheckpointError
 from stages.messages import REFERENCE_LEVELS, Features, Scores
 from stages.stage import State
 from stages.temporal.novelty import learn, warmup
-from stages.temporal.novelty.cells import KNEE, STILL, Ground, Scale, at_on, distances, odd_maps, oddness, places_on
+from stages.temporal.novelty.cells import (
+    KNEE,
+    STILL,
+    PlaceLevels,
+    Scale,
+    at_on,
+    distances,
+    odd_maps,
+    oddness,
+    places_on,
+)
 from stages.temporal.novelty.pool import pool
 
 VERSION = "adaptive 2"
@@ -99,7 +109,7 @@ def begin(features: Features, clock_s: np.ndarray, state: State) -> tuple[np.nda
 def follow(features: Features, clock_s: float, state: State) -> tuple[np.ndarray, State]:
     """Maps from what was known before the snippet, and what is known after it."""
     scale = Scale(state["mean"], state["deviation"], state["ground"].shape[1])
-    level = Ground(state["ground"]).levels()
+    level = PlaceLevels(state["ground"]).levels()
     far = distances(features, scale, learn.usable(state, clock_s))
     maps = odd_maps(features, far, level)
     at = at_on(features, level[0].shape)

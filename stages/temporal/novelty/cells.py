@@ -47,14 +47,14 @@ class Scale:
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class PlaceLevels:
     """Sums of held-out normal distances at each cell of the grid, from which its own mean and deviation follow."""
 
     sums: np.ndarray
     """float64 (3, rows, columns): count, sum and sum of squares."""
 
     @classmethod
-    def of(cls, grid: tuple[int, int], places: np.ndarray, distances: np.ndarray) -> Ground:
+    def of(cls, grid: tuple[int, int], places: np.ndarray, distances: np.ndarray) -> PlaceLevels:
         """From distances (N,) at places int (N, 2)."""
         at = places[:, 0].astype(np.intp) * grid[1] + places[:, 1]
         exact = distances.astype(np.float64)
@@ -62,7 +62,7 @@ class Ground:
         return cls(np.stack([np.bincount(at, w, grid[0] * grid[1]) for w in weights]).reshape(3, *grid))
 
     @classmethod
-    def total(cls, parts: Sequence[Ground], grid: tuple[int, int]) -> Ground:
+    def total(cls, parts: Sequence[PlaceLevels], grid: tuple[int, int]) -> PlaceLevels:
         """Of footage in several parts."""
         return cls(sum((part.sums for part in parts), np.zeros((3, *grid))))
 

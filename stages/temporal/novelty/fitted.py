@@ -17,7 +17,7 @@ from stages.files.checkpoint import Checkpoint
 from stages.messages import REFERENCE_LEVELS, Features, Scores
 from stages.stage import State
 from stages.temporal.novelty.adaptive import Adaptive
-from stages.temporal.novelty.cells import Ground, Scale, distances, odd_maps
+from stages.temporal.novelty.cells import PlaceLevels, Scale, distances, odd_maps
 from stages.temporal.novelty.dense import held_map, snippet_oddness
 from stages.temporal.novelty.pool import pool
 
@@ -47,7 +47,7 @@ class Novelty:
         self.features = self.extractor.partition("@")[0]
         self._sparse = checkpoint.meta["features"] == "sparse"
         self._arrays = arrays
-        self._levels = Ground(arrays["ground"]).levels() if self._sparse else None
+        self._levels = PlaceLevels(arrays["ground"]).levels() if self._sparse else None
 
     def process(self, batch: Sequence[tuple[Features, State]]) -> list[tuple[list[Scores], State]]:
         """Scores of each snippet's frames. Raises CheckpointError for features of another extractor."""

@@ -9,7 +9,7 @@ import numpy as np
 from stages.messages import Features
 from stages.stage import State
 from stages.temporal.novelty.cells import frame_slices
-from stages.temporal.novelty.fit import Piece, learn_cells
+from stages.temporal.novelty.fit_arrays import Piece, learn_cells
 
 SECONDS = 20.0
 FRAMES = 150

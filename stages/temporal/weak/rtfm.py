@@ -65,7 +65,7 @@ class RTFMConfig:
         return self.window if self.mode == "causal" else None
 
 
-class Memory(NamedTuple):
+class StreamCache(NamedTuple):
     """What the causal form keeps of B streams: the newest inputs of each part. Its size does not grow."""
 
     inputs: Tensor
@@ -137,7 +137,7 @@ class Aggregate(nn.Module):
         mixed = torch.cat([*local, self.non_local(self.conv_4(x))], 1)  # (B, 4 WIDTH, T)
         return x + self.conv_5(self._pad(mixed, 1))
 
-    def step(self, x: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+    def step(self, x: Tensor, memory: StreamCache) -> tuple[Tensor, StreamCache]:
         """The newest column of the causal `forward`, and the memory moved on by one: x (B, D, 1) -> the same."""
         inputs = torch.cat([memory.inputs, x], 2)  # (B, D, REACH + 1)
         local = [
@@ -147,7 +147,7 @@ class Aggregate(nn.Module):
         context, phi, g = self.non_local.step(self.conv_4(x), memory.phi, memory.g, memory.seen)
         mixed = torch.cat([memory.mixed, torch.cat([*local, context], 1)], 2)  # (B, 4 WIDTH, 3)
         seen = (memory.seen + 1).clamp(max=memory.phi.shape[2])
-        return x + self.conv_5(mixed), Memory(inputs[:, :, 1:], phi, g, mixed[:, :, 1:], seen)
+        return x + self.conv_5(mixed), StreamCache(inputs[:, :, 1:], phi, g, mixed[:, :, 1:], seen)
 
 
 class Masks(NamedTuple):
@@ -211,10 +211,10 @@ class RTFM(nn.Module):
         scores = self._head(embedded, masks).view(b, c, t).mean(1)
         return Output(scores, embedded.norm(dim=2).view(b, c, t).mean(1), embedded.view(b, c, t, d))
 
-    def fresh(self, streams: int) -> Memory:
+    def fresh(self, streams: int) -> StreamCache:
         """The memory of that many streams that have seen nothing."""
         window, like = self.config.window, self.fc1.weight
-        return Memory(
+        return StreamCache(
             like.new_zeros(streams, self.config.input_dim, REACH),
             like.new_zeros(streams, INNER, window - 1),
             like.new_zeros(streams, INNER, window - 1),
@@ -222,7 +222,7 @@ class RTFM(nn.Module):
             torch.zeros(streams, dtype=torch.int64, device=like.device),
         )
 
-    def step(self, x: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+    def step(self, x: Tensor, memory: StreamCache) -> tuple[Tensor, StreamCache]:
         """One snippet of B streams (B, D) -> its scores (B,), and the memory. For `causal`, in eval mode."""
         embedded, memory = self.Aggregate.step(x.unsqueeze(2), memory)
         return self._head(embedded.transpose(1, 2)).squeeze(1), memory

@@ -12,13 +12,13 @@ from stages.errors import CheckpointError
 from stages.files.checkpoint import Checkpoint
 from stages.messages import Features, Scores
 from stages.stage import State
-from stages.temporal.weak.owed import pack_headers, unpack_headers
-from stages.temporal.weak.rtfm import LOOKAHEAD, RTFM, Memory, RTFMConfig
+from stages.temporal.weak.lookahead import pack_headers, unpack_headers
+from stages.temporal.weak.rtfm import LOOKAHEAD, RTFM, RTFMConfig, StreamCache
 from stages.temporal.weak.trained import Trained, load_weights, read_config, require
 
 
 class CausalRTFM:
-    """Every snippet is scored when it comes. State: the network's `Memory` of the camera; its size is fixed."""
+    """Every snippet is scored when it comes. State: the network's `StreamCache` of the camera; its size is fixed."""
 
     def __init__(self, trained: Trained, net: RTFM, device: str = "cpu") -> None:
         self.name, self.hash, self.features = trained.name, trained.hash, trained.features
@@ -30,13 +30,13 @@ class CausalRTFM:
             return []
         x = self._trained.stack([features for features, _ in batch])  # (B, D)
         states = [state or self._fresh() for _, state in batch]
-        memory = Memory(*(self._tensor([state[name] for state in states]) for name in Memory._fields))
+        memory = StreamCache(*(self._tensor([state[name] for state in states]) for name in StreamCache._fields))
         scores, memory = self._net.step(x.to(self._device), memory)
         arrays = [field.cpu().numpy() for field in memory]  # each (B, ...)
         return [
             (
                 [self._trained.scores(features.header(), score)],
-                {name: array[i].copy() for name, array in zip(Memory._fields, arrays, strict=True)},
+                {name: array[i].copy() for name, array in zip(StreamCache._fields, arrays, strict=True)},
             )
             for i, ((features, _), score) in enumerate(zip(batch, scores.tolist(), strict=True))
         ]
@@ -45,7 +45,9 @@ class CausalRTFM:
         return [], {}
 
     def _fresh(self) -> State:
-        return {name: field[0].cpu().numpy() for name, field in zip(Memory._fields, self._net.fresh(1), strict=True)}
+        return {
+            name: field[0].cpu().numpy() for name, field in zip(StreamCache._fields, self._net.fresh(1), strict=True)
+        }
 
     def _tensor(self, arrays: list[np.ndarray]) -> torch.Tensor:
         return torch.from_numpy(np.stack(arrays)).to(self._device)

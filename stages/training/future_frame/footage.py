@@ -11,7 +11,7 @@ import numpy as np
 from stages.decode.read import DecodeSettings, read_messages
 from stages.decode.source import Source
 from stages.errors import OddwatchError, UsageError
-from stages.files.manifest import Entry
+from stages.files.manifest import ManifestEntry
 from stages.messages import End, Snippet
 from stages.temporal.future_frame.format import FrameFormat
 from stages.text import counted
@@ -39,7 +39,7 @@ class Clip:
         return Clip(frames=self.frames[frames], times_s=self.times_s[frames], group=self.group)
 
 
-def normal_entries(entries: Sequence[Entry]) -> list[Entry]:
+def normal_entries(entries: Sequence[ManifestEntry]) -> list[ManifestEntry]:
     """Those in which nothing is known to be odd. Raises UsageError when there are none."""
     normal = [entry for entry in entries if entry.label != 1 and not entry.anomalies]
     if not normal:

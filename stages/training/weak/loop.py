@@ -48,7 +48,7 @@ class Loss(Protocol):
     def total(self) -> Tensor: ...
 
 
-class Task(Protocol):
+class Trainable(Protocol):
     """A network in training."""
 
     @property
@@ -84,7 +84,7 @@ class Point(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Progress:
+class TrainingProgress:
     """All that a training must know to go on, besides its settings and its data."""
 
     iteration: int
@@ -98,15 +98,15 @@ class Progress:
 
 
 def train(
-    task: Task,
+    task: Trainable,
     training: Sequence[Video],
     held: Sequence[Video],
     settings: Settings,
     *,
-    start: Progress | None = None,
-    keep: Callable[[Progress], None] = lambda _: None,
+    start: TrainingProgress | None = None,
+    keep: Callable[[TrainingProgress], None] = lambda _: None,
     report: Report = lambda *_: None,
-) -> Progress:
+) -> TrainingProgress:
     """Train to the end, and leave in `task.net` the iterate that ranks the `held` videos best; without them the last.
 
     `keep` is given the progress at every check; a later call that starts from it ends with the same numbers.
@@ -117,7 +117,7 @@ def train(
     )
     if start is not None:
         _restore(task, start)
-    progress = start or Progress(iteration=0, curve=(), net={}, optimiser={}, best_iteration=0, best={})
+    progress = start or TrainingProgress(iteration=0, curve=(), net={}, optimiser={}, best_iteration=0, best={})
     losses: list[float] = []
     with _own_randomness(task.device):
         for iteration in range(progress.iteration + 1, settings.iterations + 1):
@@ -136,7 +136,7 @@ def train(
     return progress
 
 
-def _step(task: Task, abnormal: np.ndarray, normal: np.ndarray) -> float:
+def _step(task: Trainable, abnormal: np.ndarray, normal: np.ndarray) -> float:
     task.net.train()
     bags = [torch.from_numpy(bag).to(task.device) for bag in (abnormal, normal)]
     total = task.loss(*bags).total
@@ -146,14 +146,14 @@ def _step(task: Task, abnormal: np.ndarray, normal: np.ndarray) -> float:
     return float(total.detach())
 
 
-def _auc(task: Task, held: Sequence[Video]) -> float | None:
+def _auc(task: Trainable, held: Sequence[Video]) -> float | None:
     if not held:
         return None
     highest = [float(task.scores(video.values).max()) for video in held]
     return float(roc_auc_score([video.label for video in held], highest))
 
 
-def _checked(task: Task, before: Progress, point: Point) -> Progress:
+def _checked(task: Trainable, before: TrainingProgress, point: Point) -> TrainingProgress:
     now = replace(
         before,
         iteration=point.iteration,
@@ -166,7 +166,7 @@ def _checked(task: Task, before: Progress, point: Point) -> Progress:
     return replace(now, best_iteration=point.iteration, best=now.net) if better else now
 
 
-def _restore(task: Task, progress: Progress) -> None:
+def _restore(task: Trainable, progress: TrainingProgress) -> None:
     task.net.load_state_dict(_tensors(progress.net))
     state = task.optimiser.state_dict()
     state["state"] = {}

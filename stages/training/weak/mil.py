@@ -44,7 +44,7 @@ class Standard:
         return cls(mean=rows.mean(0, dtype=np.float64).astype(np.float32), scale=scale.astype(np.float32))
 
 
-class MILTask:
+class TrainableMIL:
     """A `mil` network in training; of crops, as others publish features, the mean score counts."""
 
     def __init__(

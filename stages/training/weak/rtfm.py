@@ -15,7 +15,7 @@ WEIGHT_DECAY = 0.005
 """As in the published code; the paper has 0.0005."""
 
 
-class RTFMTask:
+class TrainableRTFM:
     """An `rtfm` network in training, in the form (`mode`) in which it will score."""
 
     def __init__(

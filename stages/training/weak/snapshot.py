@@ -12,7 +12,7 @@ from safetensors.numpy import save
 
 from stages.errors import CheckpointError
 from stages.files.atomic import cannot_write
-from stages.training.weak.loop import Arrays, Point, Progress
+from stages.training.weak.loop import Arrays, Point, TrainingProgress
 
 PARTS = ("net", "optimiser", "best")
 
@@ -22,7 +22,7 @@ def snapshot_path(out: Path) -> Path:
     return out.with_name(out.name + ".resume")
 
 
-def save_progress(path: Path, progress: Progress, identity: str) -> None:
+def save_progress(path: Path, progress: TrainingProgress, identity: str) -> None:
     """`identity`: of settings and data; `load_progress` wants the same. Raises OddwatchError if it cannot write."""
     arrays: Arrays = {}
     for part in PARTS:
@@ -39,7 +39,7 @@ def save_progress(path: Path, progress: Progress, identity: str) -> None:
         raise cannot_write(path, error) from error
 
 
-def load_progress(path: Path, identity: str) -> Progress | None:
+def load_progress(path: Path, identity: str) -> TrainingProgress | None:
     """What was saved; None if nothing was. Raises CheckpointError for a damaged file or another training's."""
     if not path.exists():
         return None
@@ -59,7 +59,7 @@ def load_progress(path: Path, identity: str) -> Progress | None:
         part: {name.removeprefix(f"{part}."): a for name, a in arrays.items() if name.startswith(f"{part}.")}
         for part in PARTS
     }
-    return Progress(
+    return TrainingProgress(
         iteration=about["iteration"],
         best_iteration=about["best_iteration"],
         curve=tuple(Point(*point) for point in about["curve"]),

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from stages.errors import UsageError
 from stages.files.checkpoint import Checkpoint
-from stages.files.manifest import Entry
+from stages.files.manifest import ManifestEntry
 from stages.messages import REFERENCE_LEVELS
 from stages.temporal.weak.mil import MILConfig
 from stages.temporal.weak.rtfm import RTFMConfig
@@ -29,9 +29,9 @@ from stages.training.bags import (
     grouped_folds,
     label_of,
 )
-from stages.training.weak.loop import Progress, Report, Settings, train
-from stages.training.weak.mil import MILTask, Standard
-from stages.training.weak.rtfm import RTFMTask
+from stages.training.weak.loop import Report, Settings, TrainingProgress, train
+from stages.training.weak.mil import Standard, TrainableMIL
+from stages.training.weak.rtfm import TrainableRTFM
 
 VERSION = 1
 """Of what training does with the same settings; part of a training's identity."""
@@ -64,11 +64,11 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Outcome:
+class TrainedModel:
     """A finished training."""
 
     checkpoint: Checkpoint
-    progress: Progress
+    progress: TrainingProgress
     held_out: tuple[str, ...]
     """Names of the videos it was validated on."""
     roc_auc: float | None
@@ -92,23 +92,23 @@ def adapted(
     )
 
 
-def check(entries: Sequence[Entry]) -> None:
+def check(entries: Sequence[ManifestEntry]) -> None:
     """Refuse, before anything is extracted, a manifest without labels or without one of the classes: ConfigError."""
     check_classes([label_of(entry) for entry in entries])
 
 
-def check_split(entries: Sequence[Entry], validation: float) -> None:
+def check_split(entries: Sequence[ManifestEntry], validation: float) -> None:
     """Refuse, before anything is extracted, a manifest of too few groups to hold some out: OddwatchError."""
     if validation:
         check_groups([label_of(entry) for entry in entries], [group_of(entry) for entry in entries], _folds(validation))
 
 
-def make_task(recipe: Recipe, training: Sequence[Video], device: str = "cpu") -> MILTask | RTFMTask:
+def make_trainable(recipe: Recipe, training: Sequence[Video], device: str = "cpu") -> TrainableMIL | TrainableRTFM:
     """The network at the start of training."""
     if isinstance(recipe.model, RTFMConfig):
-        return RTFMTask(recipe.model, recipe.settings, device, recipe.segments)
+        return TrainableRTFM(recipe.model, recipe.settings, device, recipe.segments)
     standard = Standard.of(training) if recipe.standardise else None
-    return MILTask(recipe.model, recipe.settings, device, recipe.segments, standard)
+    return TrainableMIL(recipe.model, recipe.settings, device, recipe.segments, standard)
 
 
 def split(videos: Sequence[Video], recipe: Recipe) -> tuple[list[Video], list[Video]]:
@@ -135,11 +135,11 @@ def train_weak(
     extractor: str,
     preprocessing: dict,
     device: str = "cpu",
-    start: Progress | None = None,
-    keep: Callable[[Progress], None] = lambda _: None,
+    start: TrainingProgress | None = None,
+    keep: Callable[[TrainingProgress], None] = lambda _: None,
     report: Report = lambda *_: None,
     normal_scores: np.ndarray | None = None,
-) -> Outcome:
+) -> TrainedModel:
     """Train one model and describe it. The same videos, recipe and device give the same checkpoint.
 
     Its reference is of the held-out normal videos, or of `normal_scores` (per frame) where cross-validation gave
@@ -147,7 +147,7 @@ def train_weak(
     """
     check_videos(videos)
     training, held = split(videos, recipe)
-    task = make_task(recipe, training, device)
+    task = make_trainable(recipe, training, device)
     progress = train(task, training, held, recipe.settings, start=start, keep=keep, report=report)
     if normal_scores is None:
         normal_scores = frame_scores(task, [video for video in held or training if video.label == 0])
@@ -157,7 +157,7 @@ def train_weak(
     roc_auc = None
     if held:
         roc_auc = float(roc_auc_score([v.label for v in held], [float(task.scores(v.values).max()) for v in held]))
-    net = task.finished() if isinstance(task, MILTask) else task.net
+    net = task.finished() if isinstance(task, TrainableMIL) else task.net
     checkpoint = make_checkpoint(
         recipe.kind,
         net,
@@ -175,12 +175,12 @@ def train_weak(
             "reference_from": source,
         },
     )
-    return Outcome(
+    return TrainedModel(
         checkpoint=checkpoint, progress=progress, held_out=tuple(video.name for video in held), roc_auc=roc_auc
     )
 
 
-def frame_scores(task: MILTask | RTFMTask, videos: Sequence[Video]) -> np.ndarray:
+def frame_scores(task: TrainableMIL | TrainableRTFM, videos: Sequence[Video]) -> np.ndarray:
     """The scores of all kept frames of the videos, float32 (N,)."""
     return np.concatenate([np.repeat(task.scores(video.values), video.frames) for video in videos])
 

@@ -17,7 +17,7 @@ from pipeline.bus.streams import Bus
 from pipeline.capacity.formula import Costs, Demand, Machine, Plan, make_plan
 from pipeline.capacity.rehearse import BusCosts, rehearse
 from pipeline.pixels.memory import own_folder
-from stages.costs.recording import Answer, RecordedProcessor, Recording, looped
+from stages.costs.stubs import SampleOutputs, StageOutput, StubProcessor, looped
 from stages.messages import Features
 
 DEMAND = Demand(
@@ -113,14 +113,14 @@ def test_pixels_in_redis_end_it_sooner() -> None:
     assert "shared memory" not in values(inline)
 
 
-def recording(pixels: int = 64) -> Recording:
+def recording(pixels: int = 64) -> SampleOutputs:
     clip = [replace(snippet(n), pixels=np.zeros((4, pixels, pixels, 3), np.uint8)) for n in range(3)]
     state = {"grey": np.zeros(1000, np.uint8)}
-    return Recording(
+    return SampleOutputs(
         clip,
         {
-            "features:motion": [Answer(features(n), state) for n in range(3)],
-            "temporal:novelty": [Answer(scores(n), state) for n in range(3)],
+            "features:motion": [StageOutput(features(n), state) for n in range(3)],
+            "temporal:novelty": [StageOutput(scores(n), state) for n in range(3)],
         },
     )
 
@@ -135,7 +135,7 @@ def test_a_recording_plays_on_as_one_run() -> None:
 
 def test_recorded_work_answers_for_the_message_it_was_given() -> None:
     clip = recording()
-    work = RecordedProcessor(clip.answers["features:motion"])
+    work = StubProcessor(clip.answers["features:motion"])
     [result] = work.run([({"snippets": snippet(4, camera="b")}, {})])
     [made] = result.messages
     assert isinstance(made, Features)

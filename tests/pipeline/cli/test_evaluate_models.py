@@ -23,12 +23,12 @@ from stages.decode.read import DecodeSettings
 from stages.decode.source import expand
 from stages.errors import UsageError
 from stages.evaluation.alarms import alarms, at_threshold
-from stages.evaluation.replay import Timeline, alone, fused_table
+from stages.evaluation.replay import DecodedTimes, alone, fused_table
 from stages.evaluation.seeds import check_seeds, seed_figures
 from stages.features.of_files import clip_features, ten_crop_features
 from stages.features.registry import EXTRACTORS, HEIGHTS
 from stages.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from stages.files.manifest import Entry, read_manifest
+from stages.files.manifest import ManifestEntry, read_manifest
 from stages.temporal.future_frame.conv_transformer import ConvTransformer, ConvTransformerConfig
 from stages.temporal.future_frame.format import FrameFormat
 from stages.temporal.future_frame.judge import PictureJudge
@@ -69,7 +69,7 @@ def test_a_threshold_moves_both_levels() -> None:
 
 
 def test_scores_are_held_over_their_snippets_and_gaps_stay_empty() -> None:
-    line = Timeline(np.arange(7) / 10, [slice(0, 3), slice(5, 7)])
+    line = DecodedTimes(np.arange(7) / 10, [slice(0, 3), slice(5, 7)])
     held = line.held(np.array([1, 2], np.float32), "a")
     np.testing.assert_array_equal(held, np.array([1, 1, 1, np.nan, np.nan, 2, 2], np.float32))
 
@@ -214,7 +214,7 @@ def test_mistakes_are_one_line(folder: Path, tmp_path: Path, more: tuple, said: 
 
 def test_where_nothing_can_be_scored_the_reason_is_told_before_and_not_after(folder: Path, tmp_path: Path) -> None:
     models = named_models([folder / "s1.safetensors"])
-    gone = Entry(video="gone.npy", path=tmp_path / "gone.npy", label=0)
+    gone = ManifestEntry(video="gone.npy", path=tmp_path / "gone.npy", label=0)
     with pytest.raises(UsageError, match=r"none of 1 feature file could be scored: .*gone\.npy: cannot be read"):
         score_feature_files([gone], Config(models=models), paper=False)
     np.save(tmp_path / "wide.npy", np.ones((3, DIM + 1), np.float32))
@@ -259,7 +259,7 @@ def test_footage_is_scored_as_whole_videos_where_the_paper_does(tmp_path: Path, 
     decode = Preprocessing(height=48, snippet_frames=16, fps=None)
     made = checkpoint_of("rtfm", seed_weights(RTFM(config), 5), config, extractor="means@1")
     save_checkpoint(tmp_path / "rtfm", replace(made, meta=made.meta | {"preprocessing": decode.meta()}))
-    entries = [Entry(video=name, path=tmp_path / name, anomalies=((40, 79),)) for name in ("a.mp4", "gone.mp4")]
+    entries = [ManifestEntry(video=name, path=tmp_path / name, anomalies=((40, 79),)) for name in ("a.mp4", "gone.mp4")]
     settings = Config(models={"rtfm": ModelConfig(checkpoint=tmp_path / "rtfm")}, workers=WorkersConfig(device="cpu"))
     scored = score_as_published(entries, settings, tmp_path, ten_crop=False, resume=True, quiet=True)
     assert scored.failed
@@ -287,7 +287,7 @@ def test_ten_crops_are_scored_together_and_only_as_papers_do(tmp_path: Path, mon
     decode = Preprocessing(height=48, snippet_frames=16, fps=None)
     made = checkpoint_of("rtfm", seed_weights(RTFM(config), 5), config, extractor="means@1")
     save_checkpoint(tmp_path / "rtfm", replace(made, meta=made.meta | {"preprocessing": decode.meta()}))
-    entries = [Entry(video="a.mp4", path=tmp_path / "a.mp4", anomalies=((20, 39),))]
+    entries = [ManifestEntry(video="a.mp4", path=tmp_path / "a.mp4", anomalies=((20, 39),))]
     settings = Config(models={"rtfm": ModelConfig(checkpoint=tmp_path / "rtfm")}, workers=WorkersConfig(device="cpu"))
     scored = score_as_published(entries, settings, tmp_path, ten_crop=True, resume=True, quiet=True)
     crops = ten_crop_features(expand([str(tmp_path / "a.mp4")])[0], Means(), DecodeSettings(height=48))

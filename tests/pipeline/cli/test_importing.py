@@ -14,7 +14,7 @@ from scipy.io import savemat
 
 from stages.errors import CheckpointError
 from stages.files.checkpoint import load_checkpoint
-from stages.temporal.weak.published import published_checkpoint, published_mil, published_rtfm
+from stages.temporal.weak.imported_weights import import_mil, import_rtfm, imported_checkpoint
 from stages.temporal.weak.rtfm import RTFM, RTFMConfig
 from stages.temporal.weak.segments import pool_sultani, segments_to_frames
 from stages.temporal.weak.whole_video import scorer
@@ -52,7 +52,7 @@ def golden_input(crops: int = 10) -> dict[int, np.ndarray]:
 def test_an_imported_rtfm_gives_the_golden_scores(tmp_path: Path, snippets: int) -> None:
     path = rtfm_file(tmp_path / "rtfm-i3d.pkl")
     normal = golden_input()[20]
-    checkpoint = published_checkpoint(published_rtfm(path, FORM), path, "file@64", {}, [normal])
+    checkpoint = imported_checkpoint(import_rtfm(path, FORM), path, "file@64", {}, [normal])
     scores = scorer("rtfm", checkpoint, paper=True)(golden_input()[snippets])
     assert relative_error(torch.from_numpy(scores), GOLDEN_RTFM[f"eval_T{snippets}/scores"].ravel()) < 1e-4
     assert checkpoint.meta["reference"][-1] == pytest.approx(scorer("rtfm", checkpoint)(normal).max())
@@ -60,15 +60,15 @@ def test_an_imported_rtfm_gives_the_golden_scores(tmp_path: Path, snippets: int)
 
 def test_an_imported_mil_gives_the_golden_scores(tmp_path: Path) -> None:
     path = mil_file(tmp_path / "weights_L1L2.mat")
-    checkpoint = published_checkpoint(published_mil(path), path, "file@128", {}, [GOLDEN_MIL["x"][0][:, None]])
+    checkpoint = imported_checkpoint(import_mil(path), path, "file@128", {}, [GOLDEN_MIL["x"][0][:, None]])
     for x, wanted in zip(GOLDEN_MIL["x"], GOLDEN_MIL["scores"], strict=True):
         assert relative_error(torch.from_numpy(scorer("mil", checkpoint)(x[:, None])), wanted) < 1e-4
 
 
 def test_mil_is_evaluated_on_segments_as_published(tmp_path: Path) -> None:
     path = mil_file(tmp_path / "weights.mat")
-    made = published_mil(path)
-    checkpoint = published_checkpoint(made, path, "file@128", {}, [GOLDEN_MIL["x"][0][:, None]])
+    made = import_mil(path)
+    checkpoint = imported_checkpoint(made, path, "file@128", {}, [GOLDEN_MIL["x"][0][:, None]])
     clips = np.random.default_rng(0).random((50, 128)).astype(np.float32)
     segments = made.net(torch.from_numpy(pool_sultani(clips, paper=True))).detach().numpy()
     frames = np.repeat(scorer("mil", checkpoint, paper=True)(clips[:, None]), 16)
@@ -79,7 +79,7 @@ def test_mil_is_evaluated_on_segments_as_published(tmp_path: Path) -> None:
 
 def test_whole_videos_are_scored_in_the_streamed_form_unless_asked(tmp_path: Path) -> None:
     path, x = rtfm_file(tmp_path / "w.pkl"), golden_input()[45]
-    stream = published_checkpoint(published_rtfm(path, RTFMConfig(window=11)), path, "file@64", {}, [x])
+    stream = imported_checkpoint(import_rtfm(path, RTFMConfig(window=11)), path, "file@64", {}, [x])
     assert np.abs(scorer("rtfm", stream)(x) - scorer("rtfm", stream, paper=True)(x)).max() > 1e-4
 
 
@@ -98,7 +98,7 @@ def test_weights_of_another_layout_are_refused_in_a_line(tmp_path: Path, change,
     change(weights)
     torch.save(weights, tmp_path / "w.pkl")
     with pytest.raises(CheckpointError, match=rf"w\.pkl: .*{message}") as error:
-        published_rtfm(tmp_path / "w.pkl", FORM)
+        import_rtfm(tmp_path / "w.pkl", FORM)
     assert "\n" not in str(error.value)
 
 
@@ -107,13 +107,13 @@ def test_mat_files_of_another_layout_are_refused_in_a_line(tmp_path: Path) -> No
     (tmp_path / "y.mat").write_bytes(b"not matlab at all")
     mil_file(tmp_path / "z.mat", **{"2": np.zeros((3, 3))})
     with pytest.raises(CheckpointError, match=r"x\.mat: not Sultani's weights: '0' must be a cell .* has gt"):
-        published_mil(tmp_path / "x.mat")
+        import_mil(tmp_path / "x.mat")
     with pytest.raises(CheckpointError, match=r"y\.mat: cannot be read"):
-        published_mil(tmp_path / "y.mat")
+        import_mil(tmp_path / "y.mat")
     with pytest.raises(CheckpointError, match=r"z\.mat: not Sultani's weights: '2'"):
-        published_mil(tmp_path / "z.mat")
+        import_mil(tmp_path / "z.mat")
     with pytest.raises(CheckpointError, match=r"none\.mat: cannot be read"):
-        published_mil(tmp_path / "none.mat")
+        import_mil(tmp_path / "none.mat")
 
 
 @pytest.fixture(scope="module")

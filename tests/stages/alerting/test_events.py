@@ -10,16 +10,16 @@ from itertools import pairwise
 
 import pytest
 
-from stages.alerting.events import Change, Event, Moment, Watch, advance, finish
+from stages.alerting.events import Event, EventState, FrameScore, PhaseChange, advance, finish
 from stages.alerting.settings import AlertSettings
 
 SCORE = {".": 0.1, "-": 0.55, "#": 0.8, "^": 0.9, "?": None}
 PLAIN = {"min_length_s": 0.3, "min_fraction": 1.0, "merge_gap_s": 0.5, "cooldown_s": 0.0}
 
 
-def run(moments: list[Moment], settings: AlertSettings, live: bool = False) -> list[tuple[int, Change]]:
+def run(moments: list[FrameScore], settings: AlertSettings, live: bool = False) -> list[tuple[int, PhaseChange]]:
     """(frame at which it is told, change); the end of the run is told at frame -1."""
-    watch, told = Watch(), []
+    watch, told = EventState(), []
     for moment in moments:
         watch, changes = advance(watch, moment, settings, live)
         told += [(moment.frame, change) for change in changes]
@@ -28,8 +28,8 @@ def run(moments: list[Moment], settings: AlertSettings, live: bool = False) -> l
     return told + [(-1, change) for change in changes]
 
 
-def frames(timeline: str, fps: float = 10.0) -> list[Moment]:
-    return [Moment(i, i / fps, SCORE[c], {"m": SCORE[c] or 0.0}) for i, c in enumerate(timeline)]
+def frames(timeline: str, fps: float = 10.0) -> list[FrameScore]:
+    return [FrameScore(i, i / fps, SCORE[c], {"m": SCORE[c] or 0.0}) for i, c in enumerate(timeline)]
 
 
 def told(timeline: str, fps: float = 10.0, live: bool = False, **settings: float) -> list[tuple[str, int, int, int]]:
@@ -159,14 +159,14 @@ def test_frames_without_a_score_open_nothing_and_close_only_when_they_last() -> 
 
 
 def test_a_hole_in_time_longer_than_merge_gap_closes_at_the_last_frame_seen() -> None:
-    moments = [*frames("####"), Moment(4, 9.0, 0.8), Moment(5, 9.1, 0.8)]
+    moments = [*frames("####"), FrameScore(4, 9.0, 0.8), FrameScore(5, 9.1, 0.8)]
     changes = run(moments, AlertSettings(**PLAIN))  # type: ignore[arg-type]
     assert [(at, phase, e.end_frame) for at, (phase, e) in changes] == [(3, "open", 3), (4, "close", 3)]
 
 
 def test_the_peak_and_each_models_peak_are_of_the_events_frames() -> None:
     scores = [0.1, 0.7, 0.9, 0.7, 0.8, 0.65, 0.1]
-    moments = [Moment(i, i / 10, s, {"a": s, "b": 1 - s}) for i, s in enumerate(scores)]
+    moments = [FrameScore(i, i / 10, s, {"a": s, "b": 1 - s}) for i, s in enumerate(scores)]
     _, (_, event) = run(moments, AlertSettings(**PLAIN))[-1]  # type: ignore[arg-type]
     assert event.peak == 0.9
     assert event.models == {"a": 0.9, "b": pytest.approx(0.35)}
@@ -176,7 +176,7 @@ def test_the_peak_and_each_models_peak_are_of_the_events_frames() -> None:
 @pytest.mark.parametrize("fps", [5, 10, 12.5, 23.976, 25, 30, 60])
 def test_seconds_not_frames_decide(fps: float) -> None:
     # 2 s quiet, 2 s raised, 4 s quiet
-    moments = [Moment(i, i / fps, 0.8 if 2 <= i / fps < 4 else 0.1) for i in range(int(8 * fps))]
+    moments = [FrameScore(i, i / fps, 0.8 if 2 <= i / fps < 4 else 0.1) for i in range(int(8 * fps))]
     (at, (_, opened)), (closed_at, (_, closed)) = run(moments, AlertSettings(**(PLAIN | {"min_length_s": 0.5})))  # type: ignore[arg-type]
     frame_s = 1 / fps
     assert 2 <= opened.start_s < 2 + frame_s
@@ -187,17 +187,17 @@ def test_seconds_not_frames_decide(fps: float) -> None:
 
 def test_a_clock_that_steps_back_neither_closes_nor_reopens() -> None:
     times = [0.0, 0.1, 0.2, 0.3, 0.4, 0.1, 0.2, 0.5, 0.6]
-    moments = [Moment(i, t, 0.8) for i, t in enumerate(times)]
+    moments = [FrameScore(i, t, 0.8) for i, t in enumerate(times)]
     assert [phase for _, (phase, _) in run(moments, AlertSettings(**PLAIN))] == ["open", "close"]  # type: ignore[arg-type]
 
 
 def test_what_is_remembered_of_a_quiet_camera_is_bounded() -> None:
-    watch, settings = Watch(), AlertSettings(min_length_s=1.0)
+    watch, settings = EventState(), AlertSettings(min_length_s=1.0)
     for i in range(5000):
-        watch, _ = advance(watch, Moment(i, i / 10, 0.1), settings, live=True)
+        watch, _ = advance(watch, FrameScore(i, i / 10, 0.1), settings, live=True)
     assert len(watch.recent) == 11
     for i in range(5000, 15000):  # many frames at one time
-        watch, _ = advance(watch, Moment(i, 500.0, 0.1), settings, live=True)
+        watch, _ = advance(watch, FrameScore(i, 500.0, 0.1), settings, live=True)
     assert len(watch.recent) <= 4096
 
 
@@ -219,7 +219,7 @@ def test_whatever_comes_every_event_has_a_well_formed_life(seed: int) -> None:
     for i in range(1500):
         time_s += rng.choice([0.04, 0.1, 0.1, 0.1, 0.25, rng.choice([0.1, 3.0])])
         level = rng.choice(".-#^?") if rng.random() < 0.25 else level
-        moments.append(Moment(i, time_s, SCORE[level]))
+        moments.append(FrameScore(i, time_s, SCORE[level]))
     open_event: Event | None = None
     last_end_s, opened, confirmed = -1e9, 0, 0
     for _, (phase, event) in run(moments, settings, live=True):

@@ -13,9 +13,9 @@ from places import shared
 
 from pipeline.bus.codec import encode
 from stages.decode.containers.wholeness import bytes_missing
-from stages.decode.cutter import Cut
 from stages.decode.read import DecodeSettings, read_messages
 from stages.decode.scaler import analysis_size
+from stages.decode.snippets import DecodeOutput
 from stages.decode.source import Source, expand
 from stages.errors import SourceError
 from stages.messages import End, Gap, Snippet
@@ -27,27 +27,27 @@ def source(path: Path) -> Source:
     return Source(kind="images" if path.is_dir() else "file", uri=str(path), redacted=str(path), camera="clip")
 
 
-def read(path: Path, settings: DecodeSettings = SMALL, skip: int = 0) -> list[Cut]:
+def read(path: Path, settings: DecodeSettings = SMALL, skip: int = 0) -> list[DecodeOutput]:
     messages = list(read_messages(source(path), settings, 1000, lambda: 5.0, skip_until_seq=skip))
     assert [m.next_frame for m in messages[:-1]] == [m.first_frame for m in messages[1:]]
     assert isinstance(messages[-1], End)
     return messages
 
 
-def frames_of(messages: list[Cut]) -> int:
+def frames_of(messages: list[DecodeOutput]) -> int:
     return messages[-1].first_frame
 
 
-def status_of(messages: list[Cut]) -> str:
+def status_of(messages: list[DecodeOutput]) -> str:
     assert isinstance(messages[-1], End)
     return messages[-1].status
 
 
-def pixels_of(messages: list[Cut]) -> np.ndarray:
+def pixels_of(messages: list[DecodeOutput]) -> np.ndarray:
     return np.concatenate([m.pixels for m in messages if isinstance(m, Snippet)])
 
 
-def times_of(messages: list[Cut]) -> np.ndarray:
+def times_of(messages: list[DecodeOutput]) -> np.ndarray:
     return np.concatenate([m.times_s for m in messages])
 
 

@@ -15,8 +15,8 @@ import rtsp_server
 from makers_video import write_video
 from places import absent
 
-from stages.decode.cutter import Cut
 from stages.decode.read import DecodeSettings
+from stages.decode.snippets import DecodeOutput
 from stages.decode.source import live_source
 from stages.decode.sources.camera import read_live
 from stages.errors import SourceError
@@ -97,7 +97,9 @@ def test_a_camera_that_sends_what_cannot_be_decoded_is_told_of(tmp_path: Path) -
     assert [type(m) for m in messages] == [End]
 
 
-def read_until_it_fails(reader: Iterator[Cut], after: int, then: Callable[[], None]) -> tuple[list[Cut], str]:
+def read_until_it_fails(
+    reader: Iterator[DecodeOutput], after: int, then: Callable[[], None]
+) -> tuple[list[DecodeOutput], str]:
     """The messages of a run, and its error; calls `then` when there are `after` of them."""
     messages = []
     try:
@@ -160,7 +162,7 @@ def test_stopping_ends_the_run_without_an_error(tmp_path: Path, transport: str) 
     server = rtsp_server.start(video, port, transport)
     try:
         camera = live_source(f"rtsp://127.0.0.1:{port}/stream", "door")
-        messages: list[Cut] = []
+        messages: list[DecodeOutput] = []
         for message in read_live(camera, settings(transport), 1000, time.time, stopping=lambda: len(messages) >= 2):
             messages.append(message)
     finally:

@@ -21,7 +21,7 @@ from stages.decode.settings import DecodeSettings
 from stages.errors import CheckpointError, ConfigError
 from stages.files.checkpoint import load_checkpoint, save_checkpoint
 from stages.temporal.future_frame.unet import UNetConfig
-from stages.temporal.novelty.fit_footage import fit_novelty
+from stages.temporal.novelty.fit_checkpoint import fit_novelty
 from stages.temporal.registry import build_model
 from stages.temporal.weak.mil import MIL, MILConfig
 from stages.training.future_frame.settings import TrainSettings

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.decode.cutter import Cut, Cutter, Picture, Run
-from stages.decode.damage_gate import LONGEST, Gate
-from stages.decode.timeline import Timeline
+from stages.decode.damage_gate import LONGEST, DamageGate
+from stages.decode.snippets import DecodedFrame, DecodeOutput, Run, SnippetBuilder
+from stages.decode.timestamps import PresentationClock
 from stages.messages import End, Gap, Prior, Snippet
 
 RUN = Run(camera="door", run_ms=1000)
@@ -21,16 +21,16 @@ def pixels(index: int) -> np.ndarray:
 
 def cut(
     times_s: Sequence[float], faults: Sequence[int] = (), *, n: int = 4, fps: float | None = None, skip: int = 0
-) -> list[Cut]:
-    cutter = Cutter(RUN, lambda: 12.5, snippet_frames=n, fps=fps, skip_until_seq=skip)
-    out: list[Cut] = []
+) -> list[DecodeOutput]:
+    builder = SnippetBuilder(RUN, lambda: 12.5, snippet_frames=n, fps=fps, skip_until_seq=skip)
+    out: list[DecodeOutput] = []
     for i, t in enumerate(times_s):
-        out += cutter.add(Picture(time_s=t, pixels=lambda i=i: pixels(i), fault="smeared" if i in faults else ""))
-        assert cutter.frames == i + 1
-    return out + list(cutter.end())
+        out += builder.add(DecodedFrame(time_s=t, pixels=lambda i=i: pixels(i), fault="smeared" if i in faults else ""))
+        assert builder.frames == i + 1
+    return out + list(builder.end())
 
 
-def shape(messages: list[Cut]) -> list[tuple[str, int, int]]:
+def shape(messages: list[DecodeOutput]) -> list[tuple[str, int, int]]:
     return [(type(m).__name__, m.first_frame, len(m.times_s)) for m in messages]
 
 
@@ -59,9 +59,9 @@ def test_a_snippet_holds_its_frames_and_a_picture_of_the_middle() -> None:
 def test_the_picture_keeps_its_colours() -> None:
     red = np.zeros((16, 16, 3), np.uint8)
     red[:, :, 0] = 255
-    cutter = Cutter(RUN, lambda: 0.0)
-    list(cutter.add(Picture(time_s=0.0, pixels=lambda: red)))
-    snippet, _ = cutter.end()
+    builder = SnippetBuilder(RUN, lambda: 0.0)
+    list(builder.add(DecodedFrame(time_s=0.0, pixels=lambda: red)))
+    snippet, _ = builder.end()
 
     assert isinstance(snippet, Snippet)
     blue, green, red_level = cv2.imdecode(np.frombuffer(snippet.thumb, np.uint8), cv2.IMREAD_COLOR)[8, 8]
@@ -139,15 +139,15 @@ def test_skipping_leaves_the_rest_as_it_is_and_converts_nothing_before(fps: floa
     def refuse() -> np.ndarray:
         raise AssertionError("converted")
 
-    cutter = Cutter(RUN, lambda: 0.0, snippet_frames=4, skip_until_seq=2)
-    assert [m for i in range(8) for m in cutter.add(Picture(time_s=i / 10, pixels=refuse))] == []
+    builder = SnippetBuilder(RUN, lambda: 0.0, snippet_frames=4, skip_until_seq=2)
+    assert [m for i in range(8) for m in builder.add(DecodedFrame(time_s=i / 10, pixels=refuse))] == []
 
 
 def test_messages_say_what_run_they_are_of() -> None:
     prior = Prior(run_ms=900, frames=7, down_s=3.0)
-    cutter = Cutter(Run(camera="door", run_ms=1000, live=True, prior=prior), lambda: 0.0)
-    list(cutter.add(Picture(time_s=0.0, pixels=lambda: pixels(0))))
-    snippet, end = cutter.end("disconnected: gone")
+    builder = SnippetBuilder(Run(camera="door", run_ms=1000, live=True, prior=prior), lambda: 0.0)
+    list(builder.add(DecodedFrame(time_s=0.0, pixels=lambda: pixels(0))))
+    snippet, end = builder.end("disconnected: gone")
 
     assert (snippet.live, snippet.prior, end.prior, end.live) == (True, prior, prior, True)
     assert isinstance(end, End)
@@ -168,9 +168,9 @@ def test_messages_say_what_run_they_are_of() -> None:
     ],
 )
 def test_timestamps_are_made_sane(stamps_s: list[float | None], times_s: list[float]) -> None:
-    timeline = Timeline(0.1)
+    clock = PresentationClock(0.1)
 
-    assert [timeline.place(s) for s in stamps_s] == pytest.approx(times_s)
+    assert [clock.next_s(s) for s in stamps_s] == pytest.approx(times_s)
 
 
 def frame(key: bool = False, corrupt: bool = False) -> SimpleNamespace:
@@ -178,7 +178,7 @@ def frame(key: bool = False, corrupt: bool = False) -> SimpleNamespace:
 
 
 def test_damage_lasts_until_a_sound_keyframe() -> None:
-    gate = Gate()
+    gate = DamageGate()
     frames = [
         frame(key=True),
         frame(),
@@ -194,7 +194,7 @@ def test_damage_lasts_until_a_sound_keyframe() -> None:
 
 
 def test_what_was_lost_before_a_picture_counts_as_damage() -> None:
-    gate = Gate()
+    gate = DamageGate()
     gate.shut()
 
     assert gate.fault(frame())
@@ -203,7 +203,7 @@ def test_what_was_lost_before_a_picture_counts_as_damage() -> None:
 
 
 def test_a_camera_without_keyframes_is_not_shut_out_for_ever() -> None:
-    gate = Gate()
+    gate = DamageGate()
     gate.shut()
 
     assert sum(bool(gate.fault(frame())) for _ in range(2 * LONGEST)) == LONGEST - 1

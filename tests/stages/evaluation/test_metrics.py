@@ -16,7 +16,7 @@ from stages.errors import ConfigError, OddwatchError, UsageError
 from stages.evaluation.evaluate import evaluate, write_metrics
 from stages.evaluation.metrics import detect, minmax, rank, roc_points, runs_of, scored_seconds
 from stages.evaluation.plots import roc_figure, timeline_figure
-from stages.files.manifest import Entry
+from stages.files.manifest import ManifestEntry
 from stages.files.scores_csv import ScoresCsv, ScoresTable, read_scores
 
 NAN = np.nan
@@ -30,8 +30,8 @@ def table(*score: float, fps: float = 10.0, **models: np.ndarray) -> ScoresTable
     return ScoresTable(times_s=np.arange(len(score)) / fps, score=f32(*score), models=models)
 
 
-def entry(video: str, *anomalies: tuple[int, int], known: bool = True) -> Entry:
-    return Entry(video=video, path=Path(video), anomalies=anomalies if known else None)
+def entry(video: str, *anomalies: tuple[int, int], known: bool = True) -> ManifestEntry:
+    return ManifestEntry(video=video, path=Path(video), anomalies=anomalies if known else None)
 
 
 # --- scores.csv

@@ -8,7 +8,7 @@ import pytest
 from places import shared
 
 from stages.errors import ConfigError
-from stages.files.manifest import Entry, manifest_line, read_manifest
+from stages.files.manifest import ManifestEntry, manifest_line, read_manifest
 
 
 def written(tmp_path: Path, *lines: str) -> Path:
@@ -20,7 +20,7 @@ def written(tmp_path: Path, *lines: str) -> Path:
 def test_entries_are_read_with_paths_relative_to_the_manifest(tmp_path: Path) -> None:
     line = '{"video": "testing/01.mp4", "split": "test", "label": 1, "anomalies": [[9, 9], [0, 4]], "group": "src7"}'
     assert read_manifest(written(tmp_path, line, "", '{"video": "b.mp4", "_fps": 25}')) == [
-        Entry(
+        ManifestEntry(
             video="testing/01.mp4",
             path=tmp_path / "testing/01.mp4",
             split="test",
@@ -28,7 +28,7 @@ def test_entries_are_read_with_paths_relative_to_the_manifest(tmp_path: Path) ->
             anomalies=((0, 4), (9, 9)),
             group="src7",
         ),
-        Entry(video="b.mp4", path=tmp_path / "b.mp4"),
+        ManifestEntry(video="b.mp4", path=tmp_path / "b.mp4"),
     ]
 
 

@@ -17,7 +17,7 @@ from stages.errors import OddwatchError
 from stages.evaluation.envelope import envelope
 from stages.evaluation.evaluate import evaluate
 from stages.evaluation.seeds import FIGURES
-from stages.files.manifest import Entry
+from stages.files.manifest import ManifestEntry
 from stages.files.scores_csv import ScoresTable
 from stages.report import card, report
 from stages.report.chart import area, line
@@ -90,7 +90,7 @@ class Tags(HTMLParser):
 
 def test_the_page_is_well_formed_and_asks_for_nothing_from_outside(tmp_path: Path) -> None:
     video = made(models={"m": np.ones(50, np.float32), "n": np.full(50, NAN, np.float32)}, alerts=[alert(thumb=JPEG)])
-    entries = [Entry(video="a.mp4", path=Path("a"), anomalies=((10, 20),))]
+    entries = [ManifestEntry(video="a.mp4", path=Path("a"), anomalies=((10, 20),))]
     tables = {"a.mp4": ScoresTable(times_s=video.times_s, score=video.score, models=dict(video.models))}
     page = page_of(tmp_path, video, made("b"), metrics=evaluate(entries, tables, None, 0.3), settings={"version": "1"})
     tags = Tags(page)
@@ -238,7 +238,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_mean_and_deviation_over_seeds_are_on_the_page(tmp_path: Path) -> None:
-    entries = [Entry(video="a.mp4", path=Path("a"), anomalies=((10, 20),))]
+    entries = [ManifestEntry(video="a.mp4", path=Path("a"), anomalies=((10, 20),))]
     table = ScoresTable(times_s=made().times_s, score=made().score, models={})
     metrics = evaluate(entries, {"a.mp4": table}, None, 0.3)
     assert "seeds" not in re.sub(r"<style>.*</style>", "", page_of(tmp_path, made(), metrics=metrics), flags=re.DOTALL)
@@ -306,7 +306,7 @@ def test_numbers_and_names_are_written_as_people_read_them(said: str, expected: 
 
 def test_one_of_a_thing_is_called_one_wherever_it_stands(tmp_path: Path) -> None:
     lonely = made(frames=1, alerts=[alert()], scored=0, gap_frames={"corrupt": 1})
-    entries = [Entry(video="a.mp4", path=Path("a"), anomalies=((0, 0),))]
+    entries = [ManifestEntry(video="a.mp4", path=Path("a"), anomalies=((0, 0),))]
     table = ScoresTable(times_s=lonely.times_s, score=lonely.score, models={})
     text = re.sub(r"<[^>]*>", " ", page_of(tmp_path, lonely, metrics=evaluate(entries, {"a.mp4": table}, None, 0.3)))
     status = {

@@ -9,8 +9,8 @@ from novelty_makers import clip, raw, snippet, watch
 
 from stages.errors import OddwatchError
 from stages.files.checkpoint import save_checkpoint
-from stages.temporal.novelty import fit_footage as fit
-from stages.temporal.novelty.fit_footage import fit_novelty, in_folds
+from stages.temporal.novelty import fit_checkpoint as fit
+from stages.temporal.novelty.fit_checkpoint import fit_novelty, in_folds
 from stages.temporal.registry import build_model
 
 

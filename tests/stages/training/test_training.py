@@ -16,7 +16,7 @@ from pipeline.cli.app import main
 from stages.errors import CheckpointError, ConfigError, OddwatchError, UsageError
 from stages.features.registry import EXTRACTORS, HEIGHTS
 from stages.files.checkpoint import load_checkpoint, save_checkpoint
-from stages.files.manifest import Entry
+from stages.files.manifest import ManifestEntry
 from stages.messages import REFERENCE_LEVELS
 from stages.temporal.registry import build_model
 from stages.temporal.weak.mil import MILConfig
@@ -29,7 +29,7 @@ from stages.training.weak.curves import curves_figure
 from stages.training.weak.loop import Point, Settings
 from stages.training.weak.mil import Standard
 from stages.training.weak.snapshot import load_progress, save_progress, snapshot_path
-from stages.training.weak.train import Recipe, make_task, reference_of, split, train_weak
+from stages.training.weak.train import Recipe, make_trainable, reference_of, split, train_weak
 
 D = 6
 SETTINGS = Settings(iterations=6, batch=3, learning_rate=0.01, check_every=2)
@@ -155,7 +155,7 @@ def test_the_checkpoint_streams_what_training_measured(tmp_path, recipe):
     save_checkpoint(tmp_path / "m", outcome.checkpoint)
     stage = build_model(recipe.kind, "m", load_checkpoint(tmp_path / "m", recipe.kind))
     learn, held = split(videos, recipe)
-    task = make_task(recipe, learn)
+    task = make_trainable(recipe, learn)
     task.net.load_state_dict({name: torch.from_numpy(a) for name, a in outcome.progress.best.items()})
     expected = {video.name: task.scores(video.values) for video in held}
     streamed = run_cameras(stage, {v.name: v.values[:, 0] for v in held}, np.random.default_rng(0))
@@ -190,7 +190,7 @@ def test_the_reference_is_of_held_out_normal_frames_each_snippet_by_its_length()
     videos = [replace(v, frames=np.arange(1, len(v.values) + 1, dtype=np.int32)) for v in make_videos()]
     outcome = train(MIL, videos)
     learn, held = split(videos, MIL)
-    task = make_task(MIL, learn)
+    task = make_trainable(MIL, learn)
     task.net.load_state_dict({name: torch.from_numpy(a) for name, a in outcome.progress.best.items()})
     scores = [
         s for v in held if v.label == 0 for s, n in zip(task.scores(v.values), v.frames, strict=True) for _ in range(n)
@@ -203,7 +203,7 @@ def test_the_reference_is_of_held_out_normal_frames_each_snippet_by_its_length()
 
 def test_standardised_inputs_end_up_in_the_first_layer():
     videos = make_videos(crops=2)
-    task = make_task(replace(MIL, standardise=True), videos)
+    task = make_trainable(replace(MIL, standardise=True), videos)
     x = videos[3].values
     unit = torch.nn.functional.normalize(torch.from_numpy(x), dim=2)
     with torch.no_grad():
@@ -306,23 +306,23 @@ def test_a_bag_holds_videos_of_its_class_only(recipe, monkeypatch):
     ],
 )
 def test_the_label_of_a_bag(entry, label):
-    assert label_of(Entry(video="a", path=Path("a"), **entry)) == label
+    assert label_of(ManifestEntry(video="a", path=Path("a"), **entry)) == label
 
 
 def test_a_video_without_a_label_is_named():
     with pytest.raises(ConfigError, match=r'a\.mp4: label: missing; training needs "label"'):
-        label_of(Entry(video="a.mp4", path=Path("a.mp4")))
+        label_of(ManifestEntry(video="a.mp4", path=Path("a.mp4")))
 
 
 def test_the_test_split_is_never_trained_on():
-    entries = [Entry(video=s, path=Path(s), split=s) for s in ("train", "test", "val")]
+    entries = [ManifestEntry(video=s, path=Path(s), split=s) for s in ("train", "test", "val")]
     assert [e.video for e in chosen_split(entries, None)] == ["train"]
     assert [e.video for e in chosen_split(entries, "val")] == ["val"]
     with pytest.raises(UsageError, match="for 'oddwatch evaluate' alone"):
         chosen_split(entries, "test")
     with pytest.raises(UsageError, match=r"--split train: .* the manifest has \['test'\]"):
         chosen_split(entries[1:2], None)
-    assert len(chosen_split([Entry(video="a", path=Path("a"))], None)) == 1
+    assert len(chosen_split([ManifestEntry(video="a", path=Path("a"))], None)) == 1
 
 
 # -- cross-validation ----------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Cuts a run of decoded pictures into snippets, gaps and an end. Pure: the clock is an argument."""
+"""Decoded frames of one run -> snippets, gaps and an end. Pure: the clock is an argument."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from stages.decode.timeline import slot
+from stages.decode.timestamps import grid_point
 from stages.messages import End, Gap, Prior, Snippet
 
 THUMB_QUALITY = 80
 
-Cut = Snippet | Gap | End
-Room = Callable[[tuple[int, ...]], np.ndarray]
-"""Gives memory for the pixels of a snippet: uint8 of that shape."""
+DecodeOutput = Snippet | Gap | End
+"""What decoding a run yields; the End comes last."""
+Allocate = Callable[[tuple[int, ...]], np.ndarray]
+"""Allocates the pixels of a snippet: uint8 of that shape."""
 
 
-def fresh(shape: tuple[int, ...]) -> np.ndarray:
-    """Memory of its own for each snippet."""
+def allocate_new(shape: tuple[int, ...]) -> np.ndarray:
+    """A new array for each snippet."""
     return np.empty(shape, np.uint8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Picture:
+class DecodedFrame:
     """One decoded frame, not yet converted."""
 
     time_s: float
     pixels: Callable[[], np.ndarray]
     """Converts it: uint8 (H, W, 3) RGB at analysis size. Called at once or never."""
     fault: str = ""
-    """Why it must not be scored; empty for a sound picture."""
+    """Why it must not be scored; empty for a sound frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +45,13 @@ class Run:
     prior: Prior | None = None
 
 
-class Cutter:
-    """Cuts one run. Spans are contiguous: every frame added is in exactly one Snippet or Gap.
+class SnippetBuilder:
+    """Builds the messages of one run. Spans are contiguous: every frame added is in exactly one Snippet or Gap.
 
-    With `fps`, the frames nearest to a grid of that rate are kept, and a skipped frame lies in the span of the kept
-    one before it; so a snippet closes when the frame after its last one is kept, and always begins with a kept frame.
-    Messages with seq < `skip_until_seq` are counted, not made: their pictures are never converted.
-    `room` is asked for each snippet's memory when its first picture comes.
+    With `fps`, the frames nearest to a grid of that rate are kept, and every other frame lies in the span of the
+    kept one before it; so a snippet closes when the next kept frame comes, and always begins with a kept frame.
+    Messages with seq < `skip_until_seq` are counted, not made: their frames are never converted.
+    `allocate` is called once a snippet, when its first frame comes.
     """
 
     def __init__(
@@ -61,9 +62,9 @@ class Cutter:
         snippet_frames: int = 16,
         fps: float | None = None,
         skip_until_seq: int = 0,
-        room: Room = fresh,
+        allocate: Allocate = allocate_new,
     ) -> None:
-        self._room = room
+        self._allocate = allocate
         self._run = run
         self._clock = clock
         self._snippet_frames = snippet_frames
@@ -83,28 +84,28 @@ class Cutter:
         """Frames added so far."""
         return self._first_frame + len(self._times_s)
 
-    def add(self, picture: Picture) -> Iterator[Cut]:
+    def add(self, frame: DecodedFrame) -> Iterator[DecodeOutput]:
         """Take the next frame of the run; yields what it completes."""
-        if self._times_s and picture.fault != self._fault:
+        if self._times_s and frame.fault != self._fault:
             yield from self._close()
-        if picture.fault:
-            self._fault = picture.fault
-            self._times_s.append(picture.time_s)
+        if frame.fault:
+            self._fault = frame.fault
+            self._times_s.append(frame.time_s)
             if len(self._times_s) == self._snippet_frames:
                 yield from self._close()
             return
-        keep = self._keeps(picture.time_s)
+        keep = self._keeps(frame.time_s)
         if keep and len(self._picked) == self._snippet_frames:
             yield from self._close()
         if keep:
             if not self._skipping:
-                self._place(picture.pixels())
+                self._copy_in(frame.pixels())
             self._picked.append(len(self._times_s))
-        self._times_s.append(picture.time_s)
+        self._times_s.append(frame.time_s)
         if self._fps is None and len(self._picked) == self._snippet_frames:
             yield from self._close()
 
-    def end(self, status: str = "complete") -> Iterator[Cut]:
+    def end(self, status: str = "complete") -> Iterator[DecodeOutput]:
         """The run is over; yields what is left (even one frame) and the End."""
         yield from self._close()
         if not self._skipping:
@@ -117,7 +118,7 @@ class Cutter:
     def _keeps(self, time_s: float) -> bool:
         if self._fps is None:
             return True
-        nearest = slot(time_s, self._fps)
+        nearest = grid_point(time_s, self._fps)
         if self._picked and nearest <= self._slot:
             return False
         self._slot = nearest
@@ -135,7 +136,7 @@ class Cutter:
             "live": self._run.live,
         }
 
-    def _close(self) -> Iterator[Cut]:
+    def _close(self) -> Iterator[DecodeOutput]:
         if not self._times_s:
             return
         if not self._skipping and self._fault:
@@ -151,9 +152,9 @@ class Cutter:
         self._first_frame += len(self._times_s)
         self._times_s, self._picked, self._pixels, self._fault = [], [], None, ""
 
-    def _place(self, pixels: np.ndarray) -> None:
+    def _copy_in(self, pixels: np.ndarray) -> None:
         if self._pixels is None:
-            self._pixels = self._room((self._snippet_frames, *pixels.shape))
+            self._pixels = self._allocate((self._snippet_frames, *pixels.shape))
         self._pixels[len(self._picked)] = pixels
         if len(self._picked) == self._snippet_frames // 2:
             # Not once the last picture has come: that one is waited for.

@@ -10,7 +10,7 @@ import numpy as np
 from stages.errors import OddwatchError
 from stages.files.checkpoint import Checkpoint
 from stages.messages import Features
-from stages.temporal.novelty.fit import Piece, fit_cells, fit_vectors
+from stages.temporal.novelty.fit_arrays import Piece, fit_cells, fit_vectors
 from stages.text import counted
 
 FOLDS = 4

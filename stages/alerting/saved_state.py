@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from stages.alerting.accounting import Account, Ledger
-from stages.alerting.events import Event, Moment, Watch
+from stages.alerting.events import Event, EventState, FrameScore
 from stages.stage import State
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class PeakThumb:
     """The picture of the oddest raised frame of an event that is open or may be beginning."""
 
     score: float = 0.0
@@ -22,37 +22,37 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class AlertingState:
     """All that outlives a call."""
 
     ledger: Ledger | None = None
-    watch: Watch = field(default_factory=Watch)
-    evidence: Evidence = field(default_factory=Evidence)
+    watch: EventState = field(default_factory=EventState)
+    evidence: PeakThumb = field(default_factory=PeakThumb)
     hashes: Mapping[str, str] = field(default_factory=dict)
     """model -> hash, of the models seen in this run."""
 
 
-def load_memory(state: State) -> Memory:
+def load_alerting(state: State) -> AlertingState:
     """The memory in a state; {} is a fresh one."""
     if not state:
-        return Memory()
+        return AlertingState()
     told = json.loads(state["memory"].tobytes())
     ledger, watch = told["ledger"], told["watch"]
-    return Memory(
+    return AlertingState(
         ledger=Ledger(**{**ledger, "account": Account(**ledger["account"])}) if ledger else None,
-        watch=Watch(
+        watch=EventState(
             **{
                 **watch,
                 "event": Event(**watch["event"]) if watch["event"] else None,
-                "recent": tuple(Moment(**m) for m in watch["recent"]),
+                "recent": tuple(FrameScore(**m) for m in watch["recent"]),
             }
         ),
-        evidence=Evidence(told["evidence_score"], state["evidence_jpeg"].tobytes()),
+        evidence=PeakThumb(told["evidence_score"], state["evidence_jpeg"].tobytes()),
         hashes=told["hashes"],
     )
 
 
-def save_memory(memory: Memory) -> State:
+def save_alerting(memory: AlertingState) -> State:
     """The memory as a state: readable JSON, and the picture as it is."""
     told = {
         "ledger": memory.ledger,
@@ -66,5 +66,5 @@ def save_memory(memory: Memory) -> State:
     }
 
 
-def _by_field(value: Ledger | Account | Watch | Event | Moment) -> dict[str, object]:
+def _by_field(value: Ledger | Account | EventState | Event | FrameScore) -> dict[str, object]:
     return {f.name: getattr(value, f.name) for f in fields(value)}

@@ -12,7 +12,7 @@ from stages.stage import Inputs, Result, State, as_array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class StageOutput:
     """What a stage made of one snippet of the sample."""
 
     made: Features | Scores
@@ -20,11 +20,11 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Recording:
+class SampleOutputs:
     """Snippets of a sample and every stage's answers to them (`features:motion`, `temporal:novelty`)."""
 
     snippets: Sequence[Snippet]
-    answers: Mapping[str, Sequence[Answer]]
+    answers: Mapping[str, Sequence[StageOutput]]
 
 
 def looped(
@@ -42,10 +42,10 @@ def looped(
         first, seq = first + frames, seq + 1
 
 
-class RecordedProcessor:
+class StubProcessor:
     """A features or temporal stage that knows its answers already: what is left is what moving messages costs."""
 
-    def __init__(self, answers: Sequence[Answer], model: str = "") -> None:
+    def __init__(self, answers: Sequence[StageOutput], model: str = "") -> None:
         """`model`: the name of a temporal model in the camera's configuration."""
         self._answers = answers
         self._model = model

@@ -8,13 +8,13 @@ from makers_video import scribble, write_video
 
 import stages.decode.sources.video_file
 from pipeline.bus.codec import encode
-from stages.decode.cutter import Cut
+from stages.decode.nonref import NonRefSkipper
 from stages.decode.read import DecodeSettings, read_messages
+from stages.decode.snippets import DecodeOutput
 from stages.decode.source import Source
-from stages.decode.unreferenced import Sparing
 
 
-def read(path: Path, settings: DecodeSettings) -> list[Cut]:
+def read(path: Path, settings: DecodeSettings) -> list[DecodeOutput]:
     source = Source(kind="file", uri=str(path), redacted=str(path), camera="clip")
     return list(read_messages(source, settings, 1000, lambda: 5.0))
 
@@ -25,30 +25,30 @@ def with_pyramid(path: Path, frames: int = 90, **options: object) -> Path:
 
 
 class Counted:
-    """Counts what is spared."""
+    """Counts what is skipped."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.packets = self.spared = 0
-        note = Sparing.note
+        self.packets = self.skipped = 0
+        skips = NonRefSkipper.skips
 
-        def counting(sparing: Sparing, packet: av.Packet) -> bool:
-            spared = note(sparing, packet)
-            self.packets, self.spared = self.packets + 1, self.spared + spared
-            return spared
+        def counting(skipper: NonRefSkipper, packet: av.Packet) -> bool:
+            skipped = skips(skipper, packet)
+            self.packets, self.skipped = self.packets + 1, self.skipped + skipped
+            return skipped
 
-        monkeypatch.setattr(Sparing, "note", counting)
+        monkeypatch.setattr(NonRefSkipper, "skips", counting)
 
 
 def all_decoded(path: Path, settings: DecodeSettings, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     with monkeypatch.context() as patch:
-        patch.setattr(stages.decode.sources.video_file, "sparing", lambda stream, fps: None)
+        patch.setattr(stages.decode.sources.video_file, "nonref_skipper", lambda stream, fps: None)
         return [encode(m) for m in read(path, settings)]
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("fps", [1.0, 6.0, 11.0])
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi"])
-def test_what_is_spared_changes_nothing(
+def test_what_is_skipped_changes_nothing(
     tmp_path: Path, name: str, fps: float, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = with_pyramid(tmp_path / name)
@@ -58,7 +58,7 @@ def test_what_is_spared_changes_nothing(
 
     assert [encode(m) for m in read(path, settings)] == whole
     if name in ("a.mp4", "a.mkv", "a.ts"):
-        assert counted.spared > 0.2 * counted.packets
+        assert counted.skipped > 0.2 * counted.packets
 
 
 def test_a_variable_frame_rate_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,7 @@ def test_a_variable_frame_rate_is_kept(tmp_path: Path, monkeypatch: pytest.Monke
     counted = Counted(monkeypatch)
 
     assert [encode(m) for m in read(path, settings)] == whole
-    assert counted.spared > 10
+    assert counted.skipped > 10
 
 
 def test_pictures_that_others_build_on_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +77,7 @@ def test_pictures_that_others_build_on_are_decoded(tmp_path: Path, monkeypatch: 
     counted = Counted(monkeypatch)
     read(path, DecodeSettings(height=48, fps=2))
 
-    assert (counted.packets, counted.spared) == (60, 0)
+    assert (counted.packets, counted.skipped) == (60, 0)
 
 
 def test_a_clock_that_starts_again_is_read_as_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

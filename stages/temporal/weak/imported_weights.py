@@ -25,7 +25,7 @@ KERAS_LAYERS = {"fc1": "0", "fc2": "2", "fc3": "4"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Published:
+class ImportedNetwork:
     """A network with published weights, and its configuration."""
 
     kind: str
@@ -33,7 +33,7 @@ class Published:
     net: nn.Module
 
 
-def published_rtfm(path: Path, config: RTFMConfig) -> Published:
+def import_rtfm(path: Path, config: RTFMConfig) -> ImportedNetwork:
     """RTFM's `state_dict` (.pkl, .pth, .pt, .safetensors); the size of the features is taken from it.
 
     Raises CheckpointError for anything else.
@@ -44,10 +44,10 @@ def published_rtfm(path: Path, config: RTFMConfig) -> Published:
         some = ", ".join(sorted(arrays)[:4])
         raise CheckpointError(f"{path}: not RTFM's weights: no fc1.weight (512, D) among {len(arrays)} arrays ({some})")
     config = RTFMConfig(input_dim=first.shape[1], mode=config.mode, window=config.window)
-    return Published(kind="rtfm", config=config, net=_filled(path, RTFM(config), arrays, "RTFM's"))
+    return ImportedNetwork(kind="rtfm", config=config, net=_filled(path, RTFM(config), arrays, "RTFM's"))
 
 
-def published_mil(path: Path) -> Published:
+def import_mil(path: Path) -> ImportedNetwork:
     """Sultani's Keras weights (.mat): a cell of kernel (in, out) and bias (1, out) for each layer "0", "2", "4".
 
     Source: load_weights and conv_dict of the published Demo_GUI.py. Raises CheckpointError for anything else.
@@ -67,7 +67,7 @@ def published_mil(path: Path) -> Published:
             )
         arrays[f"{name}.weight"], arrays[f"{name}.bias"] = parts[0].T, parts[1].ravel()
     config = MILConfig(input_dim=arrays["fc1.weight"].shape[1])
-    return Published(kind="mil", config=config, net=_filled(path, MIL(config), arrays, "Sultani's"))
+    return ImportedNetwork(kind="mil", config=config, net=_filled(path, MIL(config), arrays, "Sultani's"))
 
 
 def _filled(path: Path, net: nn.Module, arrays: dict[str, np.ndarray], whose: str) -> nn.Module:
@@ -85,8 +85,8 @@ def _filled(path: Path, net: nn.Module, arrays: dict[str, np.ndarray], whose: st
     return net.eval()
 
 
-def published_checkpoint(
-    published: Published, file: Path, extractor: str, preprocessing: dict, normal: Sequence[np.ndarray]
+def imported_checkpoint(
+    published: ImportedNetwork, file: Path, extractor: str, preprocessing: dict, normal: Sequence[np.ndarray]
 ) -> Checkpoint:
     """A checkpoint of a network read from `file`, whose scores are calibrated on normal videos (T, crops, D).
 

@@ -1,4 +1,4 @@
-"""MP4 and QuickTime files without their sound, of which FFmpeg would keep an index too, larger than the pictures'."""
+"""Hides the audio tracks of MP4 and QuickTime files, whose sample index in FFmpeg is larger than that of the video."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ FREE = b"free"
 """The type of a box whose content nobody reads."""
 
 
-class Muted:
-    """A file as PyAV reads one: as it is, but for the names of some boxes."""
+class WithoutAudio:
+    """A file object for PyAV, in which the given boxes are of type `free`, so that FFmpeg passes over them."""
 
     def __init__(self, file: io.FileIO, hidden: Sequence[int]) -> None:
         """`hidden`: where these boxes begin. The file is closed with the container that reads it."""
@@ -50,15 +50,15 @@ class Muted:
         self._file.close()
 
 
-def muted(path: Path) -> Muted | None:
-    """The file without its sound; None where it has none, or no pictures, or FFmpeg had better read. Raises OSError."""
+def without_audio(path: Path) -> WithoutAudio | None:
+    """The file without audio; None where it has none, or no video, or FFmpeg must read it itself. Raises OSError."""
     if _interruptible():
         return None
     found = tracks(path)
     sound = [track.at for track in found if track.kind == b"soun"]
     if not sound or all(track.kind != b"vide" for track in found):
         return None
-    return Muted(io.FileIO(path), sound)
+    return WithoutAudio(io.FileIO(path), sound)
 
 
 def _interruptible() -> bool:

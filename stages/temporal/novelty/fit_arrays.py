@@ -10,7 +10,7 @@ import numpy as np
 from stages.messages import REFERENCE_LEVELS, Features
 from stages.stage import State
 from stages.temporal.novelty.bank import kcentre, mean_distance
-from stages.temporal.novelty.cells import Ground, Scale, distances, odd_maps, oddness, places_on
+from stages.temporal.novelty.cells import PlaceLevels, Scale, distances, odd_maps, oddness, places_on
 from stages.temporal.novelty.dense import coordinates, held_map
 from stages.temporal.novelty.pool import pool
 
@@ -48,17 +48,17 @@ def learn_cells(footage: Sequence[Piece], samples: int, size: int) -> tuple[dict
     grid = rows, max(c * rows // r for r, c in grids)
     scale = Scale.of(np.concatenate([p.features.values for p in footage]), rows)
     far: dict[int, np.ndarray] = {}
-    grounds: dict[int, Ground] = {}
+    grounds: dict[int, PlaceLevels] = {}
     for fold in sorted({p.fold for p in footage}):
         chosen = kcentred(pool_of([p for p in footage if p.fold != fold], scale, samples), size)
         own = [n for n, p in enumerate(footage) if p.fold == fold]
         far |= {n: distances(footage[n].features, scale, chosen) for n in own}
         places = np.concatenate([places_on(footage[n].features, rows) for n in own])
-        grounds[fold] = Ground.of(grid, places, np.concatenate([far[n] for n in own]))
+        grounds[fold] = PlaceLevels.of(grid, places, np.concatenate([far[n] for n in own]))
     # A fold is judged by the levels of the others too, or a place that one clip alone visits would look normal in it.
-    others = {f: Ground.total([g for o, g in grounds.items() if o != f], grid).levels() for f in grounds}
+    others = {f: PlaceLevels.total([g for o, g in grounds.items() if o != f], grid).levels() for f in grounds}
     maps = (odd_maps(p.features, far[n], others[p.fold]) for n, p in enumerate(footage))
-    ground = Ground.total(list(grounds.values()), grid)
+    ground = PlaceLevels.total(list(grounds.values()), grid)
     scores, trail = pooled(footage, maps)
     return {
         "mean": scale.mean,

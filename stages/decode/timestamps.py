@@ -1,4 +1,4 @@
-"""When each frame of a file is shown, whatever its timestamps are worth."""
+"""Presentation timestamps -> seconds since the first frame, also where they are missing or fall back."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ def stamp_s(pts: int | None, time_base: Fraction | None) -> float | None:
     return None if pts is None or time_base is None else pts * time_base.numerator / time_base.denominator
 
 
-def slot(time_s: float, fps: float) -> int:
+def grid_point(time_s: float, fps: float) -> int:
     """The point of a grid of `fps` that a frame is nearest to. Sub-sampling keeps the first frame of each."""
     return int(time_s * fps + 0.5)
 
 
-class Timeline:
+class PresentationClock:
     """Seconds since the first frame, never falling.
 
     A timestamp that is missing or not after its predecessor's is replaced by one `period_s` after it, so a file whose
@@ -27,7 +27,7 @@ class Timeline:
         self._start_s: float | None = None
         self._last_s = -period_s
 
-    def place(self, stamp_s: float | None) -> float:
+    def next_s(self, stamp_s: float | None) -> float:
         """The time of the next frame, shown at `stamp_s` if it is known."""
         if stamp_s is not None and self._start_s is None:
             self._start_s = stamp_s - max(0.0, self._last_s + self._period_s)

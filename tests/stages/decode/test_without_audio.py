@@ -12,7 +12,7 @@ import pytest
 from makers_video import cut, picture, scribble, write_audio, write_video
 
 from pipeline.bus.codec import encode
-from stages.decode.containers.muted import Muted, muted
+from stages.decode.containers.without_audio import WithoutAudio, without_audio
 from stages.decode.read import DecodeSettings, read_messages
 from stages.decode.source import Source
 
@@ -54,13 +54,13 @@ def elsewhere(do: Callable[[], object]) -> None:
         raise problems[0]
 
 
-def hushed(path: Path) -> Muted | None:
-    found: list[Muted | None] = []
-    elsewhere(lambda: found.append(muted(path)))
+def hushed(path: Path) -> WithoutAudio | None:
+    found: list[WithoutAudio | None] = []
+    elsewhere(lambda: found.append(without_audio(path)))
     return found[0]
 
 
-def packets(file: Muted | str) -> list[tuple]:
+def packets(file: WithoutAudio | str) -> list[tuple]:
     with av.open(file) as container:
         video = container.streams.video[0]
         told = (video.time_base, video.average_rate, video.guessed_rate, video.frames, video.codec_context.extradata)
@@ -109,7 +109,7 @@ def test_nothing_else_is_touched(tmp_path: Path) -> None:
 
 
 def test_where_ctrl_c_may_come_in_between_ffmpeg_reads_itself(tmp_path: Path) -> None:
-    assert muted(write_film(tmp_path / "a.mp4")) is None
+    assert without_audio(write_film(tmp_path / "a.mp4")) is None
 
 
 def test_every_way_of_reading_finds_the_names_changed_and_nothing_else(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_every_way_of_reading_finds_the_names_changed_and_nothing_else(tmp_path:
 
 
 def test_a_disk_that_fails_is_an_error_of_ffmpegs() -> None:
-    silent = Muted(io.FileIO("/proc/self/mem"), [])  # nothing can be read at its beginning
+    silent = WithoutAudio(io.FileIO("/proc/self/mem"), [])  # nothing can be read at its beginning
     with pytest.raises(av.FFmpegError, match="Input/output error"):
         silent.read(10)
     with pytest.raises(av.FFmpegError, match="Input/output error"), av.open(silent):

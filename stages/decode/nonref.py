@@ -1,4 +1,4 @@
-"""Sub-sampled H.264: pictures that are neither kept nor built upon need not be decoded, only counted."""
+"""Sub-sampled H.264: non-reference frames that sub-sampling drops are counted, not decoded (`skip_frame=nonref`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 import av
 from av.video.stream import VideoStream
 
-from stages.decode.timeline import slot, stamp_s
+from stages.decode.timestamps import grid_point, stamp_s
 
 WAITING = 256
 """Packets without a picture between them that is shown, after which the order is given up."""
@@ -22,13 +22,13 @@ class OutOfOrder(Exception):
     """The pictures are not those of the packets, one by one, in the order of their timestamps."""
 
 
-class Sparing:
-    """Decides for each packet of a file, in the order read, and tells where the spared ones belong.
+class NonRefSkipper:
+    """Says of each packet of a file, in decoding order, whether to skip it, and where the skipped ones are shown.
 
-    A packet is spared if no other picture builds on its own (H.264 says so), and an earlier frame is nearest to the
+    A packet is skipped if no other picture refers to it (`nal_ref_idc` is 0), and an earlier frame is nearest to the
     same point of the grid of `fps`; so what is kept, and every frame's number and time, is what it would be if all
-    were decoded. Relies on one picture a packet, with a timestamp, and checks that: raises OutOfOrder else, always
-    before a picture out of place is given out.
+    were decoded. Relies on one picture a packet, with a timestamp, and checks that: raises OutOfOrder otherwise,
+    always before a picture out of place is yielded.
     """
 
     def __init__(self, stream: VideoStream, fps: float) -> None:
@@ -40,10 +40,10 @@ class Sparing:
         self._start: int | None = None
         self._shown: int | None = None
         self._recent: deque[tuple[int, int]] = deque(maxlen=RECENT)  # (pts, point of the grid)
-        self._waiting: list[tuple[int, bool]] = []  # heap of (pts, whether it is spared), not shown yet
+        self._waiting: list[tuple[int, bool]] = []  # heap of (pts, whether it is skipped), not shown yet
 
-    def note(self, packet: av.Packet) -> bool:
-        """Take the next packet; whether it is spared."""
+    def skips(self, packet: av.Packet) -> bool:
+        """Whether the next packet need not be decoded. Raises OutOfOrder."""
         pts = packet.pts
         if self._start is None and pts is not None and packet.is_keyframe:
             self._start = pts
@@ -51,15 +51,17 @@ class Sparing:
             raise OutOfOrder
         if (self._shown is not None and pts <= self._shown) or len(self._waiting) == WAITING:
             raise OutOfOrder
-        point = slot((stamp_s(pts, self._time_base) or 0.0) - (stamp_s(self._start, self._time_base) or 0.0), self._fps)
+        point = grid_point(
+            (stamp_s(pts, self._time_base) or 0.0) - (stamp_s(self._start, self._time_base) or 0.0), self._fps
+        )
         wanted = not any(earlier < pts and same == point for earlier, same in self._recent)
-        spared = not wanted and _unreferenced(bytes(packet), self._length_bytes)
+        skipped = not wanted and _is_nonref(bytes(packet), self._length_bytes)
         self._recent.append((pts, point))
-        heappush(self._waiting, (pts, spared))
-        return spared
+        heappush(self._waiting, (pts, skipped))
+        return skipped
 
-    def before(self, pts: int | None) -> Iterator[int]:
-        """The pts of the spared pictures that are shown before the decoded one at `pts`; None: all that are left."""
+    def skipped_before(self, pts: int | None) -> Iterator[int]:
+        """The pts of the skipped pictures that are shown before the decoded one at `pts`; None: all that are left."""
         if pts is None:
             yield from self._until(float("inf"))
             return
@@ -70,21 +72,21 @@ class Sparing:
 
     def _until(self, pts: float) -> Iterator[int]:
         while self._waiting and self._waiting[0][0] < pts:
-            earlier, spared = heappop(self._waiting)
-            if not spared:
+            earlier, skipped = heappop(self._waiting)
+            if not skipped:
                 raise OutOfOrder
             self._shown = earlier
             yield earlier
 
 
-def sparing(stream: VideoStream, fps: float | None) -> Sparing | None:
-    """What can be spared of a stream of which `fps` are kept; None: nothing."""
+def nonref_skipper(stream: VideoStream, fps: float | None) -> NonRefSkipper | None:
+    """A skipper for a stream of which `fps` are kept; None where every packet must be decoded."""
     usable = fps is not None and stream.codec_context.name == "h264" and stream.time_base
-    return Sparing(stream, fps) if usable and fps is not None else None
+    return NonRefSkipper(stream, fps) if usable and fps is not None else None
 
 
-def _unreferenced(data: bytes, length_bytes: int) -> bool:
-    """Whether a packet holds one picture's slices, marked as not referred to, and nothing else of consequence."""
+def _is_nonref(data: bytes, length_bytes: int) -> bool:
+    """Whether a packet holds slices of a non-reference picture and nothing else that decoding depends on."""
     units = _lengthed(data, length_bytes) if length_bytes else _delimited(data)
     slices = 0
     for header in units:
