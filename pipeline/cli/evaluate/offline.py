@@ -132,9 +132,9 @@ class _Reader:
     """
 
     def __init__(self, model: _Model, config: Config, *, ten_crop: bool) -> None:
-        from pipeline.cameras.agree import decode_as_learned
-        from pipeline.cameras.spec import ModelSpec
-        from stages.decode.learned import Preprocessing
+        from pipeline.cameras.models import ModelSpec
+        from pipeline.cameras.resolve import resolve_decode
+        from stages.decode.learned import LearnedDecode
         from stages.features.registry import analysis_height, build_extractor
         from stages.training.cache import FeatureCache, cache_folder
         from stages.weights.arrays import default_home
@@ -144,9 +144,9 @@ class _Reader:
             raise UsageError(f"{model.path}: reads feature files, but the manifest lists footage; list the features")
         spec = ModelSpec(
             kind=model.checkpoint.kind, features=name, checkpoint=model.path,
-            learned=Preprocessing.read(model.checkpoint.meta),
+            learned=LearnedDecode.read(model.checkpoint.meta),
         )  # fmt: skip
-        self.decode = decode_as_learned(config.decode, "decode", {name: spec})
+        self.decode = resolve_decode(config.decode, "decode", {name: spec})
         self._settings = self.decode.settings(analysis_height(name))
         self._extractor = build_extractor(name, model.device, engine=config.workers.engine)
         if self._extractor.id != model.extractor:

@@ -17,7 +17,8 @@ import typer
 from pipeline.archive.claims import reap
 from pipeline.archive.records import RECORDS, FileResult, csv_owners, scored_otherwise, write_summary
 from pipeline.archive.run import Plan, ScoreRun
-from pipeline.cameras.spec import CameraSpec, make_spec, model_specs
+from pipeline.cameras.models import model_specs
+from pipeline.cameras.spec import CameraSpec, make_spec
 from pipeline.cli.progress import Progress
 from pipeline.cli.score.remote import RemoteWorkers
 from pipeline.cli.session import Session, cores, host_for, local_workers, named_models, open_session, redis_url

@@ -109,7 +109,7 @@ def _settings(
     device: str,
 ) -> TrainSettings:
     """The preset, with what the user chose instead. Raises UsageError."""
-    from stages.decode.learned import Preprocessing
+    from stages.decode.learned import LearnedDecode
     from stages.training.future_frame.settings import STEPS, preset
 
     for option, value, known in (("--arch", arch, ("unet", "conv_transformer")), ("--size", size, tuple(STEPS))):
@@ -120,7 +120,7 @@ def _settings(
     try:
         return replace(
             settings,
-            decode=Preprocessing.of(decode),
+            decode=LearnedDecode.of(decode),
             score=settings.score if score is None else score,  # type: ignore[arg-type]
             batch=batch or settings.batch,
             rate=settings.rate if rate is None else rate,

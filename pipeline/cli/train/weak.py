@@ -181,7 +181,7 @@ def _videos(
 ) -> tuple[list[Video], str, dict, str]:
     """The videos, the extractor's id, the preprocessing for the checkpoint, the device."""
     from pipeline.workers.build import resolve_device
-    from stages.decode.learned import Preprocessing
+    from stages.decode.learned import LearnedDecode
     from stages.features.registry import analysis_height, build_extractor
     from stages.training.cache import FeatureCache, cache_folder
     from stages.training.gather import Footage, are_feature_files, file_extractor, source_of, video_of_file
@@ -206,4 +206,4 @@ def _videos(
         for entry, source in zip(entries, sources, strict=True):
             videos.append(footage.video(entry, source))
             show(len(videos))
-    return videos, extractor.id, Preprocessing.of(decode).meta(), device
+    return videos, extractor.id, LearnedDecode.of(decode).meta(), device
