@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.cli.evaluate.judging import Scored
+from pipeline.cli.evaluate.judging import VideoScores
 from pipeline.cli.progress import frame_counter
-from pipeline.cli.score.command import score_files
+from pipeline.cli.score.run import score_files
 from pipeline.cli.session import checkpoints_of
 from pipeline.config.schema import Config
 from stages.errors import ConfigError, OddwatchError, UsageError
@@ -42,7 +42,7 @@ class _Model:
         return str(self.checkpoint.meta["extractor"])
 
 
-def score_feature_files(entries: Sequence[Entry], config: Config, *, paper: bool) -> Scored:
+def score_feature_files(entries: Sequence[Entry], config: Config, *, paper: bool) -> VideoScores:
     """Score features that others extracted. Raises UsageError for models that do not read such files."""
     from stages.evaluation.replay import FILE_FPS, ROW_FRAMES, file_scores, fused_table
 
@@ -66,12 +66,12 @@ def score_feature_files(entries: Sequence[Entry], config: Config, *, paper: bool
             failed = True
     if not tables:
         raise UsageError(f"none of {counted(len(entries), 'feature file')} could be scored: {notes[1]}")
-    return Scored(config=config, tables=tables, notes=tuple(notes), failed=failed)
+    return VideoScores(config=config, tables=tables, notes=tuple(notes), failed=failed)
 
 
 def score_as_published(
     entries: Sequence[Entry], config: Config, out: Path, *, ten_crop: bool, resume: bool, quiet: bool
-) -> Scored:
+) -> VideoScores:
     """Score footage as papers do: whole videos where a model's paper has them, the others in a stream.
 
     `ten_crop`: whole videos in ten crops, whose scores are averaged. Raises UsageError if no model takes them.
@@ -83,16 +83,16 @@ def score_as_published(
     streamed = None
     if streaming:
         with_streams = config.model_copy(update={"models": streaming})
-        scoring = score_files([str(e.path) for e in entries], out / "scores", with_streams, resume=resume, quiet=quiet)
-        streamed = Scored.of(entries, scoring)
+        result = score_files([str(e.path) for e in entries], out / "scores", with_streams, resume=resume, quiet=quiet)
+        streamed = VideoScores.of(entries, result)
         if not models:
             return streamed
     return _joined(entries, config, models, streamed, ten_crop=ten_crop)
 
 
 def _joined(
-    entries: Sequence[Entry], config: Config, models: dict[str, _Model], streamed: Scored | None, *, ten_crop: bool
-) -> Scored:
+    entries: Sequence[Entry], config: Config, models: dict[str, _Model], streamed: VideoScores | None, *, ten_crop: bool
+) -> VideoScores:
     """The streamed columns, those of whole videos, and the score fused of both."""
     from stages.evaluation.replay import fused_table
     from stages.training.gather import source_of
@@ -119,7 +119,7 @@ def _joined(
     if not tables:
         raise UsageError(f"none of {counted(len(entries), 'video')} could be scored: {notes[0]}")
     used = streamed.config if streamed else config.model_copy(update={"decode": next(iter(readers.values())).decode})
-    return Scored(
+    return VideoScores(
         config=used.model_copy(update={"models": config.models}), tables=tables, notes=tuple(notes),
         failed=bool(notes) or bool(streamed and streamed.failed),
     )  # fmt: skip

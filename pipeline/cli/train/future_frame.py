@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.train.progress import bar
+from pipeline.cli.progress import ProgressBar
 from pipeline.config.load import load_config
 from stages.errors import UsageError
 from stages.text import counted
@@ -78,11 +78,11 @@ def future_frame(
     start = load_checkpoint(snapshot) if resume and snapshot.exists() else None
     if start is not None:
         typer.echo(f"going on after step {start.meta.get('steps')}", err=True)
-    with bar("training", 1) as show:
+    with ProgressBar("training", 1, tell_end=True) as bar:
         checkpoint, looks = train(
             clips, settings, budget, seed=seed, resume=start, device=device,
             keep=lambda progress: save_checkpoint(snapshot, progress),
-            report=lambda part, training: show(part, _words(part, training)),
+            report=lambda part, training: bar.show(part, _words(training)),
         )  # fmt: skip
     save_checkpoint(out, checkpoint)
     picture = out.with_name(f"{out.stem}.curves.png")
@@ -164,6 +164,6 @@ def _clips(entries: list[Entry], decode: DecodeSettings, settings: TrainSettings
     return clips
 
 
-def _words(part: float, training: Training) -> str:
+def _words(training: Training) -> str:
     looked = f", held-out PSNR {training.looks[-1].psnr_db:.1f} dB" if training.looks else ""
-    return f"{part:.0%}, step {training.steps}{looked}"
+    return f"step {training.steps}{looked}"
