@@ -23,7 +23,7 @@ import torch
 
 from pipeline.config.load import load_config
 from pipeline.workers.build import resolve_device
-from stages.decode.learned import Preprocessing
+from stages.decode.learned import LearnedDecode
 from stages.errors import OddwatchError
 from stages.features.registry import analysis_height, build_extractor
 from stages.files.checkpoint import save_checkpoint
@@ -86,7 +86,7 @@ def clips(manifest: Path) -> tuple[list[Video], str, dict]:
         videos.append(footage.video(entry, source_of(entry)))
         if len(videos) % 20 == 0:
             say(f"features: {len(videos)} of {len(entries)} clips")
-    return videos, extractor.id, Preprocessing.of(decode).meta()
+    return videos, extractor.id, LearnedDecode.of(decode).meta()
 
 
 def say(line: str) -> None:

@@ -1,3 +1,3 @@
-"""What there is to watch or score: the specification of a camera, the registry that all workers read, and who
-announces cameras to it.
+"""What there is to watch or score. A configuration and its checkpoints come in; the specification of each camera goes
+out, into the registry in Redis that all workers read. A live camera is announced for as long as somebody names it.
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -13,28 +12,15 @@ from pipeline.bus.codec import Bound
 from pipeline.bus.keys import Keys
 from pipeline.bus.raw import Command
 from pipeline.bus.streams import Bus
-from pipeline.cameras.agree import decode_as_learned
+from pipeline.cameras.models import ModelSpec, model_specs
+from pipeline.cameras.resolve import resolve_decode
 from pipeline.config.schema import Config, DecodeConfig, ModelConfig, settings_hash
 from stages.alerting.settings import AlertSettings
-from stages.decode.learned import Preprocessing
 from stages.decode.settings import DecodeSettings
-from stages.errors import CheckpointError, ConfigError
+from stages.errors import ConfigError
 from stages.messages import Features, Fused, Message, Scores, Snippet
 
 STAGES = ("decode", "features", "temporal", "alerting")
-
-
-class ModelSpec(BaseModel):
-    """A temporal model as the workers must build it."""
-
-    model_config = ConfigDict(frozen=True)
-    kind: str
-    features: str | None
-    """Extractor it reads, None: snippets."""
-    checkpoint: str | None = None
-    sha256: str | None = None
-    learned: Preprocessing | None = None
-    """How the footage was decoded that its checkpoint was made from."""
 
 
 class CameraSpec(BaseModel):
@@ -135,30 +121,6 @@ def payload_bytes(message: Message) -> int:
     return size
 
 
-def model_specs(models: Mapping[str, ModelConfig]) -> dict[str, ModelSpec]:
-    """Read what the checkpoints say of themselves. Raises CheckpointError or ConfigError."""
-    from stages.files.checkpoint import load_checkpoint
-    from stages.temporal.registry import reads_features
-
-    specs = {}
-    for name, model in models.items():
-        if model.checkpoint is None:
-            specs[name] = ModelSpec(kind=model.kind, features=reads_features(model.kind, None, model.features))
-        else:
-            path = Path(model.checkpoint).resolve()
-            checkpoint = load_checkpoint(path)
-            try:
-                learned = Preprocessing.read(checkpoint.meta)
-                features = reads_features(checkpoint.kind, checkpoint, model.features)
-            except CheckpointError as error:
-                raise CheckpointError(f"{path}: {error}") from error
-            specs[name] = ModelSpec(
-                kind=checkpoint.kind, features=features, checkpoint=str(path), sha256=checkpoint.sha256,
-                learned=learned,
-            )  # fmt: skip
-    return specs
-
-
 def _check_room(stream_mb: float, frames: int, height: int) -> None:
     """A stream must hold the snippet that is read and the next; a picture is taken to be 16:9."""
     snippet_mb = frames * height * (height * 16 / 9) * 3 / 2**20
@@ -190,7 +152,7 @@ def make_spec(
 
     alerts = alerts or config.alerts
     specs = specs if specs is not None else model_specs(models or config.models)
-    decode = decode_as_learned(decode or config.decode, f"cameras.{camera}.decode" if decode else "decode", specs)
+    decode = resolve_decode(decode or config.decode, f"cameras.{camera}.decode" if decode else "decode", specs)
     heights = [analysis_height(m.features) for m in specs.values()]
     values: dict[str, Any] = {
         "height": decode.height or max(heights), "decode": decode, "models": specs, "alerts": alerts,

@@ -16,7 +16,7 @@ from pipeline.bus.connect import reason  # noqa: E402
 from pipeline.cli import check, demo, fit, follow, import_weights, live, manifest, plan, weights  # noqa: E402
 from pipeline.cli.evaluate import command as evaluate  # noqa: E402
 from pipeline.cli.score import command as score  # noqa: E402
-from pipeline.cli.train import weak as train  # noqa: E402
+from pipeline.cli.train import command as train  # noqa: E402
 from stages.errors import OddwatchError  # noqa: E402
 
 app = typer.Typer(

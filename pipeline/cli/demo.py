@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ import typer
 from pipeline.cli.evaluate.command import judge, write_plots
 from pipeline.cli.fit import fit_checkpoint
 from pipeline.cli.follow import alert_line
+from pipeline.cli.progress import ProgressBar
 from pipeline.cli.session import named_models
 from pipeline.config.load import load_config
 from stages.text import counted
@@ -23,8 +24,8 @@ def demo(
     config: Annotated[Path | None, typer.Option(help="Configuration file; default: defaults.")] = None,
 ) -> None:
     """Make footage, fit on its normal part, score the rest through all stages, compare with the truth."""
-    from pipeline.cli.score.command import score_files
     from pipeline.cli.score.report import write_score_report
+    from pipeline.cli.score.run import score_files
     from stages.demo.footage import make_demo
     from stages.evaluation.evaluate import write_metrics
     from stages.files.manifest import read_manifest
@@ -32,26 +33,27 @@ def demo(
     begun_s = time.monotonic()
     settings = load_config(config)
     _say(f"1. Filming a simulated courtyard: normal footage, and a test with planted oddities, in {out / 'footage'}")
-    footage = make_demo(out / "footage", on_frame=_counter())
+    with ProgressBar("   filming", 1) as bar:
+        footage = make_demo(out / "footage", on_frame=lambda done, total: bar.show(done / total, f"{done} frames"))
     _say("2. Learning what is normal from the normal footage (motion features, novelty model)")
     checkpoint = out / "courtyard.safetensors"
     clips, frames = fit_checkpoint([str(p) for p in footage.normal], checkpoint, "motion", config)
     _say(f"   learned from {counted(frames, 'frame')} of {counted(clips, 'clip')}")
     _say("3. Scoring the test through all stages, linked by Redis Streams; alerts as they come:")
     settings = settings.model_copy(update={"models": named_models([checkpoint])})
-    scoring = score_files(
+    result = score_files(
         [str(footage.test)], out / "scores", settings, resume=False, quiet=True,
         on_alert=lambda alert: _say(f"   {alert_line(alert)}"),
     )  # fmt: skip
     entries = [e for e in read_manifest(footage.manifest) if e.split == "test"]
-    metrics = judge(entries, scoring)
+    metrics = judge(entries, result)
     write_metrics(out / "metrics.json", metrics)
     write_plots(out, metrics)
     report = out / "report.html"
-    truth = {r.file: entries[0].truth for r in scoring.results}
-    write_score_report(report, scoring, "Oddwatch demo", truth, metrics)
+    truth = {r.file: entries[0].truth for r in result.files}
+    write_score_report(report, result, "Oddwatch demo", truth, metrics)
     _say("4. What was planted, and what was found:")
-    for line in comparison(footage.planted, scoring.results[0].alerts, scoring.results[0].seconds):
+    for line in comparison(footage.planted, result.files[0].alerts, result.files[0].seconds):
         _say(f"   {line}")
     if metrics.roc_auc is not None:
         _say(f"   frame-level ROC-AUC {metrics.roc_auc:.3f}; {time.monotonic() - begun_s:.0f} s in all")
@@ -82,16 +84,3 @@ def comparison(planted: Sequence[Any], alerts: Sequence[dict], seconds: float) -
 def _say(line: str) -> None:
     typer.echo(line)
     sys.stdout.flush()
-
-
-def _counter() -> Callable[[int, int], None] | None:
-    """A percentage at a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        return None
-
-    def show(done: int, total: int) -> None:
-        if done % 100 == 0 or done == total:
-            sys.stderr.write(f"\r   {done / total:4.0%}{chr(10) if done == total else ''}")
-            sys.stderr.flush()
-
-    return show

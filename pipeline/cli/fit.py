@@ -36,7 +36,7 @@ def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | N
     """
     from pipeline.cli.progress import frame_counter
     from pipeline.workers.build import resolve_device
-    from stages.decode.learned import Preprocessing
+    from stages.decode.learned import LearnedDecode
     from stages.decode.source import expand
     from stages.features.of_files import clip_features
     from stages.features.registry import analysis_height, build_extractor
@@ -60,6 +60,6 @@ def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | N
             for source in sources:
                 yield clip_features(source, extractor, decode, partial(count, source.uri))
 
-        checkpoint = fit_novelty(clips(), Preprocessing.of(decode).meta())
+        checkpoint = fit_novelty(clips(), LearnedDecode.of(decode).meta())
     save_checkpoint(out, checkpoint)
     return int(checkpoint.meta["clips"]), int(checkpoint.meta["frames"])

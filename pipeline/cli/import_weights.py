@@ -117,7 +117,7 @@ def _from_footage(
     """The extractor's id, the preprocessing, and the features of normal footage."""
     from pipeline.cli.progress import frame_counter
     from pipeline.workers.build import resolve_device
-    from stages.decode.learned import Preprocessing
+    from stages.decode.learned import LearnedDecode
     from stages.decode.source import expand
     from stages.features.registry import analysis_height, build_extractor
     from stages.training.cache import FeatureCache, cache_folder
@@ -136,4 +136,4 @@ def _from_footage(
         for source in sources:
             found = cache.features(source, extractor, decode, partial(count, source.uri))
             videos.append(found.values[:, None])
-    return extractor.id, Preprocessing.of(decode).meta(), videos
+    return extractor.id, LearnedDecode.of(decode).meta(), videos

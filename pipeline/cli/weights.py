@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.progress import ProgressBar
 from stages.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,10 +64,15 @@ def install(
     if from_file is None:
         _announce(name, home)
     index = None if from_file else configured_index(os.environ)
-    if name in weights.KNOWN:
-        path = weights.install(name, home, from_file=from_file, index=index, progress=_show)
-    else:
-        path = torch_files.install(name, home, from_file=from_file, index=index, progress=_show, environ=os.environ)
+    with ProgressBar("fetching", 1) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.show(done / max(1, total), f"of {total / 1e6:.0f} MB")
+
+        if name in weights.KNOWN:
+            path = weights.install(name, home, from_file=from_file, index=index, progress=show)
+        else:
+            path = torch_files.install(name, home, from_file=from_file, index=index, progress=show, environ=os.environ)
     typer.echo(f"{name}: {path}")
 
 
@@ -98,9 +104,3 @@ def _announce(name: str, home: Path) -> None:
         f"a server that does not answer is given up after {CONNECT_S} s\n"
     )
     sys.stderr.flush()
-
-
-def _show(done: int, total: int) -> None:
-    """A percentage at a terminal, nothing elsewhere."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r{done / max(1, total):4.0%} of {total / 1e6:.0f} MB{chr(10) if done >= total else ''}")

@@ -9,8 +9,8 @@ from stages.errors import CheckpointError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preprocessing:
-    """Settings that change the pictures and snippets a model sees."""
+class LearnedDecode:
+    """The decode settings in a checkpoint: those that change the pictures and snippets a model sees."""
 
     height: int
     """Pixels, as in DecodeSettings."""
@@ -22,12 +22,12 @@ class Preprocessing:
         DecodeSettings(height=self.height, snippet_frames=self.snippet_frames, fps=self.fps)
 
     @classmethod
-    def of(cls, settings: DecodeSettings) -> Preprocessing:
+    def of(cls, settings: DecodeSettings) -> LearnedDecode:
         """Those settings of the decoder."""
         return cls(height=settings.height, snippet_frames=settings.snippet_frames, fps=settings.fps)
 
     @classmethod
-    def read(cls, meta: dict) -> Preprocessing | None:
+    def read(cls, meta: dict) -> LearnedDecode | None:
         """Out of a checkpoint's metadata; None where it says nothing of footage. Raises CheckpointError if damaged."""
         stored = meta.get("preprocessing") or {}
         if "decode" not in stored:

@@ -6,8 +6,9 @@ import numpy as np
 
 from pipeline.bus.codec import Bound
 from pipeline.bus.streams import Bus
+from pipeline.cameras.models import ModelSpec
 from pipeline.cameras.registry import register
-from pipeline.cameras.spec import CameraSpec, ModelSpec
+from pipeline.cameras.spec import CameraSpec
 from pipeline.config.schema import DecodeConfig
 from stages.alerting.settings import AlertSettings
 from stages.messages import REFERENCE_LEVELS, End, Features, Fused, Gap, Message, Prior, Scores, Snippet

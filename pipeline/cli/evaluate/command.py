@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.evaluate.figures import metric_lines
-from pipeline.cli.evaluate.judging import Scored, judge_scored, unjudged_line
-from pipeline.cli.score.command import Scoring, score_files
+from pipeline.cli.evaluate.judging import VideoScores, judge_scored, unjudged_line
+from pipeline.cli.score.result import ScoreResult
+from pipeline.cli.score.run import score_files
 from pipeline.cli.session import checkpoints_of, named_models
 from pipeline.config.load import load_config
 from pipeline.config.schema import Config
@@ -84,7 +85,7 @@ def evaluate(
 
         scored = score_as_published(entries, settings, out, ten_crop=ten_crop, resume=resume, quiet=as_json)
     else:
-        scored = Scored.of(
+        scored = VideoScores.of(
             entries, score_files([str(e.path) for e in entries], out / "scores", settings, resume=resume, quiet=as_json)
         )
     metrics = judge_scored(entries, scored, mode.value, threshold, over_seeds=over_seeds)
@@ -92,12 +93,12 @@ def evaluate(
     write_plots(out, metrics)
     write_timelines(out, entries, scored, threshold)
     written = ["metrics.json", *(["roc.png"] if metrics.curves else []), "timelines.png"]
-    if scored.scoring is not None:
+    if scored.result is not None:
         from pipeline.cli.score.report import write_score_report
 
         by_path = {e.path.resolve(): e.truth for e in entries}
-        truth = {r.file: by_path.get(Path(r.file).resolve()) for r in scored.scoring.results}
-        write_score_report(out / "report.html", scored.scoring, f"Evaluation of {manifest.name}", truth, metrics)
+        truth = {r.file: by_path.get(Path(r.file).resolve()) for r in scored.result.files}
+        write_score_report(out / "report.html", scored.result, f"Evaluation of {manifest.name}", truth, metrics)
         written += ["report.html", "scores/"]
     lines = [*metric_lines(metrics), *scored.warmup_lines(), f"{', '.join(written)} are in {out}"]
     typer.echo(json.dumps(metrics.to_json(), indent=1) if as_json else "\n".join(lines))
@@ -105,9 +106,9 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def judge(entries: Sequence[ManifestEntry], scoring: Scoring, mode: str = "causal") -> Metrics:
+def judge(entries: Sequence[ManifestEntry], result: ScoreResult, mode: str = "causal") -> Metrics:
     """Metrics of a finished `score` of a manifest's videos. Raises UsageError if none can be judged."""
-    return judge_scored(entries, Scored.of(entries, scoring), mode)
+    return judge_scored(entries, VideoScores.of(entries, result), mode)
 
 
 def _check_seeds(settings: Config) -> None:
@@ -125,7 +126,7 @@ def write_plots(out: Path, metrics: Metrics) -> None:
         write_whole(out / "roc.png", roc_figure(metrics, "png"))
 
 
-def write_timelines(out: Path, entries: Sequence[ManifestEntry], scored: Scored, threshold: float | None) -> None:
+def write_timelines(out: Path, entries: Sequence[ManifestEntry], scored: VideoScores, threshold: float | None) -> None:
     """Scores over time as a picture, videos with anomalies first."""
     from stages.evaluation.plots import timeline_figure
     from stages.files.atomic import write_whole

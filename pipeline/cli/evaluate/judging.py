@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.cli.score.command import Scoring
+from pipeline.cli.score.result import ScoreResult
 from pipeline.cli.session import checkpoints_of
 from pipeline.config.schema import Config, DecodeConfig
 from stages.errors import UsageError
@@ -30,7 +30,7 @@ PUBLISHED_SCORES = ({"by": "picture", "patch_px": 0}, {"patch_px": 0})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scored:
+class VideoScores:
     """Scores by `ManifestEntry.video`."""
 
     config: Config
@@ -39,29 +39,29 @@ class Scored:
     alerts: dict[str, list[dict]] | None = None
     """As raised; None: nothing streamed, so what would be raised is worked out."""
     warmup_until_s: Mapping[str, float] | None = None
-    scoring: Scoring | None = None
+    result: ScoreResult | None = None
     """The finished `score` that all columns come from; None where some do not."""
     notes: tuple[str, ...] = ()
     failed: bool = False
 
     @classmethod
-    def of(cls, entries: Sequence[ManifestEntry], scoring: Scoring) -> Scored:
+    def of(cls, entries: Sequence[ManifestEntry], result: ScoreResult) -> VideoScores:
         """The results of a finished `score`."""
         from stages.files.scores_csv import read_scores
 
-        by_path = {Path(r.file).resolve(): r for r in scoring.results}
+        by_path = {Path(r.file).resolve(): r for r in result.files}
         found = [(e.video, by_path[e.path.resolve()]) for e in entries if e.path.resolve() in by_path]
         return cls(
-            config=scoring.config,
-            tables={video: read_scores(scoring.out / r.csv) for video, r in found if r.csv},
+            config=result.config,
+            tables={video: read_scores(result.out / r.csv) for video, r in found if r.csv},
             alerts={video: r.alerts for video, r in found},
             warmup_until_s={video: r.warmup_until_s for video, r in found},
-            scoring=scoring,
-            failed=bool(scoring.missing) or any(r.failed for r in scoring.results),
+            result=result,
+            failed=bool(result.missing) or any(r.failed for r in result.files),
         )
 
     def warmup_lines(self) -> list[str]:
-        return self.scoring.warmup_lines() if self.scoring else []
+        return self.result.warmup_lines() if self.result else []
 
 
 def unjudged_line(manifest: Path, entries: Sequence[ManifestEntry]) -> str:
@@ -82,7 +82,7 @@ def unjudged_line(manifest: Path, entries: Sequence[ManifestEntry]) -> str:
 
 def judge_scored(
     entries: Sequence[ManifestEntry],
-    scored: Scored,
+    scored: VideoScores,
     mode: str,
     threshold: float | None = None,
     *,
@@ -151,7 +151,7 @@ def _unpublished(checkpoints: Mapping[str, Checkpoint]) -> list[str]:
     return notes
 
 
-def _raised(table: ScoresTable, scored: Scored, video: str, settings: Any) -> list[dict]:
+def _raised(table: ScoresTable, scored: VideoScores, video: str, settings: Any) -> list[dict]:
     from stages.evaluation.alarms import alarms
 
     warm_s = (scored.warmup_until_s or {}).get(video, 0.0)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.cli.evaluate.judging import Scored
+from pipeline.cli.evaluate.judging import VideoScores
 from pipeline.cli.progress import frame_counter
-from pipeline.cli.score.command import score_files
+from pipeline.cli.score.run import score_files
 from pipeline.cli.session import checkpoints_of
 from pipeline.config.schema import Config
 from stages.errors import ConfigError, OddwatchError, UsageError
@@ -42,7 +42,7 @@ class _Model:
         return str(self.checkpoint.meta["extractor"])
 
 
-def score_feature_files(entries: Sequence[ManifestEntry], config: Config, *, paper: bool) -> Scored:
+def score_feature_files(entries: Sequence[ManifestEntry], config: Config, *, paper: bool) -> VideoScores:
     """Score features that others extracted. Raises UsageError for models that do not read such files."""
     from stages.evaluation.replay import FILE_FPS, ROW_FRAMES, file_scores, fused_table
 
@@ -66,12 +66,12 @@ def score_feature_files(entries: Sequence[ManifestEntry], config: Config, *, pap
             failed = True
     if not tables:
         raise UsageError(f"none of {counted(len(entries), 'feature file')} could be scored: {notes[1]}")
-    return Scored(config=config, tables=tables, notes=tuple(notes), failed=failed)
+    return VideoScores(config=config, tables=tables, notes=tuple(notes), failed=failed)
 
 
 def score_as_published(
     entries: Sequence[ManifestEntry], config: Config, out: Path, *, ten_crop: bool, resume: bool, quiet: bool
-) -> Scored:
+) -> VideoScores:
     """Score footage as papers do: whole videos where a model's paper has them, the others in a stream.
 
     `ten_crop`: whole videos in ten crops, whose scores are averaged. Raises UsageError if no model takes them.
@@ -83,8 +83,8 @@ def score_as_published(
     streamed = None
     if streaming:
         with_streams = config.model_copy(update={"models": streaming})
-        scoring = score_files([str(e.path) for e in entries], out / "scores", with_streams, resume=resume, quiet=quiet)
-        streamed = Scored.of(entries, scoring)
+        result = score_files([str(e.path) for e in entries], out / "scores", with_streams, resume=resume, quiet=quiet)
+        streamed = VideoScores.of(entries, result)
         if not models:
             return streamed
     return _joined(entries, config, models, streamed, ten_crop=ten_crop)
@@ -94,10 +94,10 @@ def _joined(
     entries: Sequence[ManifestEntry],
     config: Config,
     models: dict[str, _Model],
-    streamed: Scored | None,
+    streamed: VideoScores | None,
     *,
     ten_crop: bool,
-) -> Scored:
+) -> VideoScores:
     """The streamed columns, those of whole videos, and the score fused of both."""
     from stages.evaluation.replay import fused_table
     from stages.training.gather import source_of
@@ -124,7 +124,7 @@ def _joined(
     if not tables:
         raise UsageError(f"none of {counted(len(entries), 'video')} could be scored: {notes[0]}")
     used = streamed.config if streamed else config.model_copy(update={"decode": next(iter(readers.values())).decode})
-    return Scored(
+    return VideoScores(
         config=used.model_copy(update={"models": config.models}), tables=tables, notes=tuple(notes),
         failed=bool(notes) or bool(streamed and streamed.failed),
     )  # fmt: skip
@@ -137,9 +137,9 @@ class _Reader:
     """
 
     def __init__(self, model: _Model, config: Config, *, ten_crop: bool) -> None:
-        from pipeline.cameras.agree import decode_as_learned
-        from pipeline.cameras.spec import ModelSpec
-        from stages.decode.learned import Preprocessing
+        from pipeline.cameras.models import ModelSpec
+        from pipeline.cameras.resolve import resolve_decode
+        from stages.decode.learned import LearnedDecode
         from stages.features.registry import analysis_height, build_extractor
         from stages.training.cache import FeatureCache, cache_folder
         from stages.weights.arrays import default_home
@@ -149,9 +149,9 @@ class _Reader:
             raise UsageError(f"{model.path}: reads feature files, but the manifest lists footage; list the features")
         spec = ModelSpec(
             kind=model.checkpoint.kind, features=name, checkpoint=model.path,
-            learned=Preprocessing.read(model.checkpoint.meta),
+            learned=LearnedDecode.read(model.checkpoint.meta),
         )  # fmt: skip
-        self.decode = decode_as_learned(config.decode, "decode", {name: spec})
+        self.decode = resolve_decode(config.decode, "decode", {name: spec})
         self._settings = self.decode.settings(analysis_height(name))
         self._extractor = build_extractor(name, model.device, engine=config.workers.engine)
         if self._extractor.id != model.extractor:

@@ -6,19 +6,17 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pipeline import __version__
-
-if TYPE_CHECKING:
-    from pipeline.cli.score.command import Scoring
+from pipeline.cli.score.result import ScoreResult
 
 
 def write_score_report(
     path: Path,
-    scoring: Scoring,
+    result: ScoreResult,
     title: str,
     truth: Mapping[str, Sequence[tuple[int, int]] | None] | None = None,
     metrics: Any = None,
@@ -26,43 +24,43 @@ def write_score_report(
     """One page about all files of a `score`; `truth` maps a file, as named, to its anomalous frames."""
     from stages.report.report import write_report
 
-    alerts = scoring.config.alerts
+    alerts = result.config.alerts
     settings = {
         "Oddwatch": __version__,
-        "models": ", ".join(scoring.config.models),
-        "configuration": scoring.results[0].config_hash if scoring.results else "-",
+        "models": ", ".join(result.config.models),
+        "configuration": result.files[0].config_hash if result.files else "-",
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
     write_report(
-        path, _videos(scoring, truth or {}), title=title, raise_at=alerts.raise_at,
-        clear_at=alerts.clear_at, settings=settings, metrics=metrics, run_s=scoring.took_s,
+        path, _videos(result, truth or {}), title=title, raise_at=alerts.raise_at,
+        clear_at=alerts.clear_at, settings=settings, metrics=metrics, run_s=result.took_s,
     )  # fmt: skip
 
 
-def _videos(scoring: Scoring, truth: Mapping) -> Iterator:
+def _videos(result: ScoreResult, truth: Mapping) -> Iterator:
     from stages.files.scores_csv import read_scores
     from stages.report.video import ReportVideo
 
-    out = scoring.out
-    for result in scoring.results:
-        table = read_scores(out / result.csv) if result.csv else None
+    out = result.out
+    for file in result.files:
+        table = read_scores(out / file.csv) if file.csv else None
         empty = np.empty(0, np.float32)
         yield ReportVideo(
-            name=result.file,
+            name=file.file,
             times_s=table.times_s if table else np.empty(0),
             score=table.score if table else empty,
             models=table.models if table else {},
-            alerts=[_with_picture(out, a) for a in result.alerts],
-            gaps=result.gap_spans,
-            warmup_until_s=result.warmup_until_s,
-            truth=truth.get(result.file),
-            decoded=result.decoded,
-            scored=result.scored,
-            gap_frames=result.gaps,
-            status=result.status if result.csv else "failed",
-            error="" if result.status == "complete" else result.status.removeprefix("error: "),
-            seconds=result.took_s,
-            kept=result.camera in scoring.kept,
+            alerts=[_with_picture(out, a) for a in file.alerts],
+            gaps=file.gap_spans,
+            warmup_until_s=file.warmup_until_s,
+            truth=truth.get(file.file),
+            decoded=file.decoded,
+            scored=file.scored,
+            gap_frames=file.gaps,
+            status=file.status if file.csv else "failed",
+            error="" if file.status == "complete" else file.status.removeprefix("error: "),
+            seconds=file.took_s,
+            kept=file.camera in result.kept,
         )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.train.progress import bar
+from pipeline.cli.progress import ProgressBar
 from pipeline.config.load import load_config
 from stages.errors import UsageError
 from stages.text import counted
@@ -78,11 +78,11 @@ def future_frame(
     start = load_checkpoint(snapshot) if resume and snapshot.exists() else None
     if start is not None:
         typer.echo(f"going on after step {start.meta.get('steps')}", err=True)
-    with bar("training", 1) as show:
+    with ProgressBar("training", 1, tell_end=True) as bar:
         checkpoint, looks = train(
             clips, settings, budget, seed=seed, resume=start, device=device,
             keep=lambda progress: save_checkpoint(snapshot, progress),
-            report=lambda part, training: show(part, _words(part, training)),
+            report=lambda part, training: bar.show(part, _words(training)),
         )  # fmt: skip
     save_checkpoint(out, checkpoint)
     picture = out.with_name(f"{out.stem}.curves.png")
@@ -109,7 +109,7 @@ def _settings(
     device: str,
 ) -> TrainSettings:
     """The preset, with what the user chose instead. Raises UsageError."""
-    from stages.decode.learned import Preprocessing
+    from stages.decode.learned import LearnedDecode
     from stages.training.future_frame.settings import STEPS, preset
 
     for option, value, known in (("--arch", arch, ("unet", "conv_transformer")), ("--size", size, tuple(STEPS))):
@@ -120,7 +120,7 @@ def _settings(
     try:
         return replace(
             settings,
-            decode=Preprocessing.of(decode),
+            decode=LearnedDecode.of(decode),
             score=settings.score if score is None else score,  # type: ignore[arg-type]
             batch=batch or settings.batch,
             rate=settings.rate if rate is None else rate,
@@ -164,6 +164,6 @@ def _clips(entries: list[ManifestEntry], decode: DecodeSettings, settings: Train
     return clips
 
 
-def _words(part: float, training: Training) -> str:
+def _words(training: Training) -> str:
     looked = f", held-out PSNR {training.looks[-1].psnr_db:.1f} dB" if training.looks else ""
-    return f"{part:.0%}, step {training.steps}{looked}"
+    return f"step {training.steps}{looked}"

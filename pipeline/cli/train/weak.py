@@ -1,17 +1,17 @@
-"""`oddwatch train`: learn a temporal model from labelled footage, or from features that others extracted."""
+"""`oddwatch train mil` and `rtfm`: learn which snippets are odd from labels of whole videos."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.train.future_frame import future_frame
-from pipeline.cli.train.progress import files, steps
+from pipeline.cli.progress import ProgressBar
+from pipeline.cli.train.options import WeakOptions
 from pipeline.config.load import load_config
 from stages.errors import UsageError
 from stages.text import counted
@@ -19,113 +19,67 @@ from stages.text import counted
 if TYPE_CHECKING:
     from stages.files.manifest import ManifestEntry
     from stages.training.bags import Video
+    from stages.training.weak.loop import Settings
     from stages.training.weak.train import Recipe
 
 FEW = 10
 """Held-out videos, below which their ranking says little."""
 
-app = typer.Typer(help="Train a temporal model on labelled footage.", no_args_is_help=True)
-app.command("future_frame")(future_frame)
 
-Manifest = Annotated[Path, typer.Option("--manifest", help='JSON lines with "video", "label" and perhaps "group".')]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write; its curves lie beside it.")]
-Features = Annotated[str, typer.Option(help="Feature extractor, one vector per snippet: i3d, ...")]
-Split = Annotated[str | None, typer.Option(help="Split to train on. Default: train, or all if there are no splits.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed, footage and device give the same checkpoint.")]
-Iterations = Annotated[int | None, typer.Option(min=1, help="Steps. Default: as published.")]
-Batch = Annotated[int | None, typer.Option(min=1, help="Bags of each class in a step. Default: as published.")]
-Chain = Annotated[int, typer.Option(min=1, help="Videos of one class that make a bag; more where they are short.")]
-Segments = Annotated[int, typer.Option(min=1, help="Rows of a bag.")]
-Rate = Annotated[float | None, typer.Option("--learning-rate", help="Default: as published.")]
-Validation = Annotated[float, typer.Option(min=0, max=0.5, help="Share held out by group to choose the best; 0: none.")]
-Mode = Annotated[str, typer.Option(help="lookahead (5 snippets later), causal, or paper (whole video).")]
-Window = Annotated[int, typer.Option(min=1, help="Snippets that a streaming form sees.")]
-Mirror = Annotated[bool, typer.Option(help="Learn from mirror images too; extraction takes twice as long.")]
-Config = Annotated[Path | None, typer.Option(help="Configuration file; its decode and workers sections are used.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where the same training was broken off.")]
-
-
-@app.command()
 def mil(
-    manifest: Manifest,
-    out: Out,
-    features: Features = "i3d",
-    split: Split = None,
-    seed: Seed = 0,
-    iterations: Iterations = None,
-    batch: Batch = None,
-    chain: Chain = 1,
-    segments: Segments = 32,
-    learning_rate: Rate = None,
-    validation: Validation = 0.2,
+    options: WeakOptions,
+    *,
     standardise: Annotated[bool, typer.Option(help="Standardised inputs: for few videos that look alike.")] = False,
-    mirror: Mirror = False,
-    config: Config = None,
-    resume: Resume = False,
 ) -> None:
     """Deep MIL ranking (Sultani et al. 2018): scores every snippet alone."""
     from stages.temporal.weak.mil import MILConfig
     from stages.training.weak.mil import PUBLISHED
-    from stages.training.weak.train import Recipe, adapted
+    from stages.training.weak.train import Recipe
 
-    settings = adapted(PUBLISHED, iterations, batch, learning_rate, chain, seed)
+    settings = _adapted(PUBLISHED, options)
 
     def recipe(dim: int) -> Recipe:
         return Recipe(
             model=MILConfig(input_dim=dim),
-            settings=settings, segments=segments, standardise=standardise, validation=validation,
+            settings=settings, segments=options.segments, standardise=standardise, validation=options.validation,
         )  # fmt: skip
 
-    _train(manifest, out, features, split, config, recipe, mirror=mirror, resume=resume)
+    _train(options, recipe)
 
 
-@app.command()
 def rtfm(
-    manifest: Manifest,
-    out: Out,
-    features: Features = "i3d",
-    split: Split = None,
-    seed: Seed = 0,
-    iterations: Iterations = None,
-    batch: Batch = None,
-    chain: Chain = 1,
-    segments: Segments = 32,
-    learning_rate: Rate = None,
-    validation: Validation = 0.2,
-    mode: Mode = "lookahead",
-    window: Window = 32,
-    mirror: Mirror = False,
-    config: Config = None,
-    resume: Resume = False,
+    options: WeakOptions,
+    *,
+    mode: Annotated[
+        str, typer.Option(help="lookahead (5 snippets later), causal, or paper (whole video).")
+    ] = "lookahead",
+    window: Annotated[int, typer.Option(min=1, help="Snippets that a streaming form sees.")] = 32,
 ) -> None:
     """Robust temporal feature magnitude (Tian et al. 2021): scores snippets in their context."""
     from stages.temporal.weak.rtfm import RTFMConfig
     from stages.training.weak.rtfm import PUBLISHED
-    from stages.training.weak.train import Recipe, adapted
+    from stages.training.weak.train import Recipe
 
-    settings = adapted(PUBLISHED, iterations, batch, learning_rate, chain, seed)
+    settings = _adapted(PUBLISHED, options)
 
     def recipe(dim: int) -> Recipe:
         try:
             model = RTFMConfig(input_dim=dim, mode=mode, window=window)  # type: ignore[arg-type]
         except ValueError as error:
             raise UsageError(f"--mode, --window: {error}") from error
-        return Recipe(model=model, settings=settings, segments=segments, validation=validation)
+        return Recipe(model=model, settings=settings, segments=options.segments, validation=options.validation)
 
-    _train(manifest, out, features, split, config, recipe, mirror=mirror, resume=resume)
+    _train(options, recipe)
 
 
-def _train(
-    manifest: Path,
-    out: Path,
-    features: str,
-    split: str | None,
-    config: Path | None,
-    recipe_for: Callable[[int], Recipe],
-    *,
-    mirror: bool,
-    resume: bool,
-) -> None:
+def _adapted(published: Settings, options: WeakOptions) -> Settings:
+    from stages.training.weak.train import adapted
+
+    o = options
+    return adapted(published, o.iterations, o.batch, o.learning_rate, o.chain, o.seed)
+
+
+def _train(options: WeakOptions, recipe_for: Callable[[int], Recipe]) -> None:
     from stages.files.atomic import check_writable, write_whole
     from stages.files.checkpoint import save_checkpoint
     from stages.files.manifest import read_manifest
@@ -134,21 +88,22 @@ def _train(
     from stages.training.weak.snapshot import load_progress, save_progress, snapshot_path
     from stages.training.weak.train import check, identity, train_weak
 
-    entries = chosen_split(read_manifest(manifest), split)
+    out = options.out
+    entries = chosen_split(read_manifest(options.manifest), options.split)
     check(entries)
     validation = recipe_for(1).validation  # a wrong option is told before hours of extraction
     if out.is_dir():
         raise UsageError(f"{out}: is a folder; give --out the checkpoint's file name")
     check_writable(out.parent)
     begun_s = time.monotonic()
-    videos, extractor, preprocessing, device = _videos(entries, features, config, mirror, validation)
+    videos, extractor, preprocessing, device = _videos(entries, options, validation)
     recipe = recipe_for(videos[0].values.shape[2])
     key = identity(videos, recipe, extractor)
     snapshot = snapshot_path(out)
-    start = load_progress(snapshot, key) if resume else None
+    start = load_progress(snapshot, key) if options.resume else None
     if start is not None:
         typer.echo(f"going on after iteration {start.iteration} of {recipe.settings.iterations}", err=True)
-    with steps(recipe.settings.iterations) as report:
+    with _iterations(recipe.settings.iterations) as report:
         outcome = train_weak(
             videos, recipe, extractor=extractor, preprocessing=preprocessing, device=device,
             start=start, keep=lambda progress: save_progress(snapshot, progress, key), report=report,
@@ -176,34 +131,48 @@ def _train(
         typer.echo(f"score with it: oddwatch score VIDEO --model {out} --out DIR")
 
 
+@contextmanager
+def _iterations(total: int) -> Iterator[Callable[[int, float, float | None], None]]:
+    """Progress of training: call it with the iteration, its loss, and the held-out ROC-AUC where there is a new one."""
+    validated = ""
+    with ProgressBar("training", total, tell_end=True) as bar:
+
+        def report(iteration: int, loss: float, roc_auc: float | None) -> None:
+            nonlocal validated
+            validated = validated if roc_auc is None else f", held-out ROC-AUC {roc_auc:.3f}"
+            bar.show(iteration, f"iteration {iteration} of {total}, loss {loss:.4f}{validated}")
+
+        yield report
+
+
 def _videos(
-    entries: list[ManifestEntry], features: str, config: Path | None, mirror: bool, validation: float
+    entries: list[ManifestEntry], options: WeakOptions, validation: float
 ) -> tuple[list[Video], str, dict, str]:
     """The videos, the extractor's id, the preprocessing for the checkpoint, the device."""
     from pipeline.workers.build import resolve_device
-    from stages.decode.learned import Preprocessing
+    from stages.decode.learned import LearnedDecode
     from stages.features.registry import analysis_height, build_extractor
     from stages.training.cache import FeatureCache, cache_folder
     from stages.training.gather import Footage, are_feature_files, file_extractor, source_of, video_of_file
     from stages.training.weak.train import check_split
     from stages.weights.arrays import default_home
 
-    settings = load_config(config)
+    settings = load_config(options.config)
     device = resolve_device(settings.workers.device)
     if are_feature_files(entries):
-        if mirror:
+        if options.mirror:
             raise UsageError("--mirror: feature files hold no pictures to mirror; leave it out")
         videos = [video_of_file(entry) for entry in entries]
         return videos, file_extractor(videos), {"features": "read from files"}, device
     sources = [source_of(entry) for entry in entries]
     check_split(entries, validation)
-    decode = settings.decode.settings(analysis_height(features))
-    extractor = build_extractor(features, device, engine=settings.workers.engine)
+    decode = settings.decode.settings(analysis_height(options.features))
+    extractor = build_extractor(options.features, device, engine=settings.workers.engine)
     cache = FeatureCache(cache_folder(os.environ, default_home(os.environ)))
-    footage = Footage(extractor=extractor, settings=decode, cache=cache, mirrored=mirror)
+    footage = Footage(extractor=extractor, settings=decode, cache=cache, mirrored=options.mirror)
     videos = []
-    with files([source.redacted for source in sources]) as show:
+    with ProgressBar("features", len(sources), tell_end=True) as bar:
         for entry, source in zip(entries, sources, strict=True):
             videos.append(footage.video(entry, source))
-            show(len(videos))
-    return videos, extractor.id, Preprocessing.of(decode).meta(), device
+            bar.show(len(videos), f"{len(videos)} of {counted(len(sources), 'file')}")
+    return videos, extractor.id, LearnedDecode.of(decode).meta(), device

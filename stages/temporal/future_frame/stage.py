@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.decode.learned import Preprocessing
+from stages.decode.learned import LearnedDecode
 from stages.errors import CheckpointError
 from stages.files.checkpoint import Checkpoint
 from stages.messages import REFERENCE_LEVELS, Scores, Snippet
@@ -185,7 +185,7 @@ def future_frame_checkpoint(
     reference: np.ndarray,
     training: dict,
     judge: Judge,
-    decode: Preprocessing | None = None,
+    decode: LearnedDecode | None = None,
 ) -> Checkpoint:
     """A checkpoint of a trained predictor, of frames in the given form, decoded that way (None: not known).
 

@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
-from stages.decode.learned import Preprocessing
+from stages.decode.learned import LearnedDecode
 from stages.temporal.future_frame.conv_transformer import ConvTransformerConfig
 from stages.temporal.future_frame.format import FrameFormat
 from stages.temporal.future_frame.judge import Squares
@@ -28,7 +28,7 @@ class TrainSettings:
         default_factory=lambda: UNetConfig(channels=1, widths=(16, 32, 64, 128))
     )
     form: FrameFormat = field(default_factory=lambda: FrameFormat(height=128, width=192, order="gray"))
-    decode: Preprocessing | None = None
+    decode: LearnedDecode | None = None
     """How the clips were decoded, if the same must be done to score."""
     weights: LossWeights = field(default_factory=lambda: LossWeights(flow=0.2, adversarial=0))
     """An adversarial weight of 0 leaves the discriminators out, which saves a third of the time."""

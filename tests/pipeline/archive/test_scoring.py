@@ -17,7 +17,7 @@ from pipeline.bus.codec import Bound
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import Registry
 from pipeline.cameras.spec import make_spec
-from pipeline.cli.score.command import plan_files
+from pipeline.cli.score.files import plan_files
 from pipeline.config.schema import Config
 from stages.alerting.alert import Alert
 from stages.errors import OddwatchError

@@ -18,7 +18,7 @@ from pipeline.cli.session import named_models
 from pipeline.config.schema import Config, ModelConfig, WorkersConfig
 from stages.alerting.calibration import calibrate
 from stages.alerting.settings import AlertSettings
-from stages.decode.learned import Preprocessing
+from stages.decode.learned import LearnedDecode
 from stages.decode.read import DecodeSettings
 from stages.decode.source import expand
 from stages.errors import UsageError
@@ -256,7 +256,7 @@ def test_footage_is_scored_as_whole_videos_where_the_paper_does(tmp_path: Path, 
     monkeypatch.setenv("ODDWATCH_FEATURE_CACHE", str(tmp_path / "cache"))
     film(tmp_path / "a.mp4", 150, odd=range(40, 80))
     config = RTFMConfig(input_dim=6)
-    decode = Preprocessing(height=48, snippet_frames=16, fps=None)
+    decode = LearnedDecode(height=48, snippet_frames=16, fps=None)
     made = checkpoint_of("rtfm", seed_weights(RTFM(config), 5), config, extractor="means@1")
     save_checkpoint(tmp_path / "rtfm", replace(made, meta=made.meta | {"preprocessing": decode.meta()}))
     entries = [ManifestEntry(video=name, path=tmp_path / name, anomalies=((40, 79),)) for name in ("a.mp4", "gone.mp4")]
@@ -284,7 +284,7 @@ def test_ten_crops_are_scored_together_and_only_as_papers_do(tmp_path: Path, mon
     monkeypatch.setitem(HEIGHTS, "means", 48)
     film(tmp_path / "a.mp4", 70, odd=range(20, 40))
     config = RTFMConfig(input_dim=6)
-    decode = Preprocessing(height=48, snippet_frames=16, fps=None)
+    decode = LearnedDecode(height=48, snippet_frames=16, fps=None)
     made = checkpoint_of("rtfm", seed_weights(RTFM(config), 5), config, extractor="means@1")
     save_checkpoint(tmp_path / "rtfm", replace(made, meta=made.meta | {"preprocessing": decode.meta()}))
     entries = [ManifestEntry(video="a.mp4", path=tmp_path / "a.mp4", anomalies=((20, 39),))]

@@ -16,7 +16,8 @@ from places import ROOT, absent
 from torch import nn
 from torchvision.models.video import r3d_18
 
-from pipeline.cameras.spec import CameraSpec, ModelSpec
+from pipeline.cameras.models import ModelSpec
+from pipeline.cameras.spec import CameraSpec
 from pipeline.cli.session import local_workers, worker_settings
 from pipeline.config.schema import Config
 from pipeline.workers.build import check_engine

@@ -9,7 +9,7 @@ from e2e import needs_redis_server, oddwatch
 from makers_video import write_video
 from typer.testing import CliRunner
 
-from pipeline.cli.train.weak import app
+from pipeline.cli.train.command import app
 from stages.decode.read import DecodeSettings
 from stages.decode.source import expand
 from stages.errors import OddwatchError

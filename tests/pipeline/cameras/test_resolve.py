@@ -16,7 +16,7 @@ from places import ROOT
 from pipeline.cameras.announce import live_specs
 from pipeline.cameras.spec import CameraSpec, make_spec
 from pipeline.config.schema import CameraConfig, Config, DecodeConfig, ModelConfig
-from stages.decode.learned import Preprocessing
+from stages.decode.learned import LearnedDecode
 from stages.decode.settings import DecodeSettings
 from stages.errors import CheckpointError, ConfigError
 from stages.files.checkpoint import load_checkpoint, save_checkpoint
@@ -27,11 +27,11 @@ from stages.temporal.weak.mil import MIL, MILConfig
 from stages.training.future_frame.settings import TrainSettings
 from stages.training.future_frame.train import Budget, train
 
-LEARNED = Preprocessing(height=96, snippet_frames=8, fps=10)
+LEARNED = LearnedDecode(height=96, snippet_frames=8, fps=10)
 SHIPPED = ROOT / "configs" / "fights.safetensors"
 
 
-def novelty(path: Path, learned: Preprocessing | None = LEARNED) -> Path:
+def novelty(path: Path, learned: LearnedDecode | None = LEARNED) -> Path:
     made = [[replace(f, extractor="motion@made") for f in clip(seed, 2)] for seed in range(4)]
     save_checkpoint(path, fit_novelty(made, learned.meta() if learned else None))
     return path
@@ -46,8 +46,8 @@ def spec(
     return make_spec(config, camera="yard", source="", kind="live", decode=decode)
 
 
-def decoded(made: CameraSpec) -> Preprocessing:
-    return Preprocessing(height=made.height, snippet_frames=made.decode.snippet_frames, fps=made.decode.fps)
+def decoded(made: CameraSpec) -> LearnedDecode:
+    return LearnedDecode(height=made.height, snippet_frames=made.decode.snippet_frames, fps=made.decode.fps)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,8 @@ def test_what_the_configuration_leaves_open_is_as_the_model_learned(checkpoint: 
 
 
 def test_without_a_checkpoint_the_configuration_alone_counts() -> None:
-    assert decoded(spec(odd=None)) == Preprocessing(height=240, snippet_frames=16, fps=None)
-    assert decoded(spec(DecodeConfig(fps=5, height=64, snippet_frames=4), odd=None)) == Preprocessing(
+    assert decoded(spec(odd=None)) == LearnedDecode(height=240, snippet_frames=16, fps=None)
+    assert decoded(spec(DecodeConfig(fps=5, height=64, snippet_frames=4), odd=None)) == LearnedDecode(
         height=64, snippet_frames=4, fps=5
     )
 
@@ -119,14 +119,14 @@ def test_other_preprocessing_is_another_configuration(tmp_path: Path) -> None:
 
 def test_trained_models_say_it_in_the_same_way(tmp_path: Path) -> None:
     trained = checkpoint_of("mil", seed_weights(MIL(MILConfig(input_dim=8)), 1), MILConfig(input_dim=8))
-    assert Preprocessing.read(trained.meta) is None
+    assert LearnedDecode.read(trained.meta) is None
     trained.meta["preprocessing"] = LEARNED.meta()
     save_checkpoint(tmp_path / "mil", trained)
     assert decoded(spec(mil=tmp_path / "mil")) == LEARNED
 
 
 def test_the_shipped_detector_is_used_as_it_was_trained() -> None:
-    assert decoded(spec(fights=SHIPPED)) == Preprocessing(height=224, snippet_frames=16, fps=None)
+    assert decoded(spec(fights=SHIPPED)) == LearnedDecode(height=224, snippet_frames=16, fps=None)
     with pytest.raises(ConfigError, match=r"decode\.height: 200, but .*fights\.safetensors was made with 224"):
         spec(global_=DecodeConfig(height=200), fights=SHIPPED)
 
@@ -134,7 +134,7 @@ def test_the_shipped_detector_is_used_as_it_was_trained() -> None:
 def test_an_extractor_that_rescales_pictures_itself_takes_taller_ones(tmp_path: Path) -> None:
     motion = novelty(tmp_path / "motion.safetensors", replace(LEARNED, height=240, snippet_frames=16, fps=None))
     for models in ({"fights": SHIPPED, "odd": motion}, {"odd": motion, "fights": SHIPPED}):
-        assert decoded(spec(**models)) == Preprocessing(height=240, snippet_frames=16, fps=None)
+        assert decoded(spec(**models)) == LearnedDecode(height=240, snippet_frames=16, fps=None)
     assert decoded(spec(global_=DecodeConfig(height=288), fights=SHIPPED)).height == 288
 
 
@@ -149,7 +149,7 @@ def test_no_model_is_shown_less_than_it_learned_from(tmp_path: Path) -> None:
 
 def test_features_of_others_say_nothing_of_decoding(tmp_path: Path) -> None:
     for stored in ({}, {"preprocessing": {"features": "read from files"}}, {"preprocessing": None}):
-        assert Preprocessing.read(stored) is None
+        assert LearnedDecode.read(stored) is None
     assert spec(odd=novelty(tmp_path / "any", None)).height == 240
 
 
@@ -163,14 +163,14 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage) -> None:
 
 
 def test_the_decoders_settings_are_stored_whole() -> None:
-    assert Preprocessing.of(DecodeSettings(height=96, snippet_frames=8, fps=10)) == LEARNED
-    assert Preprocessing.read({"preprocessing": LEARNED.meta()}) == LEARNED
+    assert LearnedDecode.of(DecodeSettings(height=96, snippet_frames=8, fps=10)) == LEARNED
+    assert LearnedDecode.read({"preprocessing": LEARNED.meta()}) == LEARNED
 
 
 def test_a_future_frame_predictor_keeps_it_beside_the_form_of_its_frames(tmp_path: Path) -> None:
     settings = TrainSettings(network=UNetConfig(channels=1, widths=(4, 8, 8)), form=FORM, score="picture")
     clips = [frames_of(moving(20, seed)) for seed in range(2)]
-    for decode, wanted in ((LEARNED, LEARNED), (None, Preprocessing(height=240, snippet_frames=16, fps=None))):
+    for decode, wanted in ((LEARNED, LEARNED), (None, LearnedDecode(height=240, snippet_frames=16, fps=None))):
         made, _ = train(clips, replace(settings, decode=decode), Budget(steps=1), seed=1)
         save_checkpoint(tmp_path / "ff", made)
         assert build_model("future_frame", "ff", load_checkpoint(tmp_path / "ff")).features is None

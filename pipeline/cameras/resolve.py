@@ -1,21 +1,18 @@
-"""A camera is decoded as the footage was that its models learned from: live and offline cannot differ."""
+"""The decode section, resolved against the checkpoints: a camera is decoded as its models learned, live and offline."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from pipeline.cameras.models import ModelSpec
 from pipeline.config.schema import DecodeConfig
 from stages.errors import ConfigError
 
-if TYPE_CHECKING:
-    from pipeline.cameras.spec import ModelSpec
-
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
-    """What one checkpoint says of a setting."""
+class _Requirement:
+    """What one checkpoint requires of a setting."""
 
     checkpoint: str
     value: float | None
@@ -26,7 +23,7 @@ class _Claim:
         return value == self.value or (self.at_least and (value or 0) > (self.value or 0))
 
 
-def decode_as_learned(section: DecodeConfig, key: str, models: Mapping[str, ModelSpec]) -> DecodeConfig:
+def resolve_decode(section: DecodeConfig, key: str, models: Mapping[str, ModelSpec]) -> DecodeConfig:
     """The decode section, with what it leaves open taken from the models' checkpoints. `key`: where it stands.
 
     Snippets and rate must be those every model learned from; so must the height of pictures, but for models whose
@@ -38,17 +35,19 @@ def decode_as_learned(section: DecodeConfig, key: str, models: Mapping[str, Mode
     learned = [(m, m.learned) for m in models.values() if m.learned is not None]
     if not learned:
         return section
-    claims = {
-        "height": [_Claim(str(m.checkpoint), p.height, m.features in RESCALES) for m, p in learned],
-        "snippet_frames": [_Claim(str(m.checkpoint), p.snippet_frames) for m, p in learned],
-        "fps": [_Claim(str(m.checkpoint), p.fps) for m, p in learned],
+    requirements = {
+        "height": [_Requirement(str(m.checkpoint), p.height, m.features in RESCALES) for m, p in learned],
+        "snippet_frames": [_Requirement(str(m.checkpoint), p.snippet_frames) for m, p in learned],
+        "fps": [_Requirement(str(m.checkpoint), p.fps) for m, p in learned],
     }
-    return section.model_copy(update={field: _agreed(section, key, field, said) for field, said in claims.items()})
+    return section.model_copy(
+        update={field: _agreed(section, key, field, said) for field, said in requirements.items()}
+    )
 
 
-def _agreed(section: DecodeConfig, key: str, field: str, claims: list[_Claim]) -> float | None:
+def _agreed(section: DecodeConfig, key: str, field: str, requirements: list[_Requirement]) -> float | None:
     # Those that allow one value only first, then the greatest: if any value suits all, it is the first.
-    first, *rest = sorted(claims, key=lambda c: (c.at_least, -(c.value or 0) if c.at_least else 0))
+    first, *rest = sorted(requirements, key=lambda c: (c.at_least, -(c.value or 0) if c.at_least else 0))
     for other in rest:
         if not other.allows(first.value):
             raise ConfigError(
@@ -59,10 +58,10 @@ def _agreed(section: DecodeConfig, key: str, field: str, claims: list[_Claim]) -
     own = getattr(section, field)
     if own is None or field not in section.model_fields_set:
         return first.value
-    for claim in claims:
-        if not claim.allows(own):
+    for requirement in requirements:
+        if not requirement.allows(own):
             raise ConfigError(
-                f"{key}.{field}: {_said(own)}, but {claim.checkpoint} was made with {_said(claim.value)}: "
+                f"{key}.{field}: {_said(own)}, but {requirement.checkpoint} was made with {_said(requirement.value)}: "
                 f"leave {key}.{field} out, or make the checkpoint again with this configuration"
             )
     return own

@@ -9,8 +9,9 @@ from makers import publish, snippet, spec
 
 from pipeline.bus.streams import Bus
 from pipeline.cameras.announce import IN_USE_S, Announcer
+from pipeline.cameras.models import ModelSpec
 from pipeline.cameras.registry import Registry
-from pipeline.cameras.spec import CameraSpec, ModelSpec
+from pipeline.cameras.spec import CameraSpec
 
 
 def named_by(origin: str, *names: str, **settings: object) -> list[CameraSpec]:

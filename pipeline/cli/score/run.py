@@ -1,0 +1,138 @@
+"""Score files through all stages: plan, run the workers, write what is finished, wait for a Redis that went away."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from pipeline.archive.claims import reap
+from pipeline.archive.records import RECORDS, FileResult, scored_otherwise, write_summary
+from pipeline.archive.run import Plan, ScoreRun
+from pipeline.cameras.spec import CameraSpec
+from pipeline.cli.score.files import plan_files
+from pipeline.cli.score.progress import ScoreProgress
+from pipeline.cli.score.remote import RemoteWorkers
+from pipeline.cli.score.result import ScoreResult, first_few
+from pipeline.cli.session import Session, cores, local_workers, open_session, redis_url, worker_settings
+from pipeline.config.schema import Config
+from pipeline.pixels.sweep import swept
+from pipeline.supervisor.supervisor import LocalWorkers
+from stages.errors import BusError, UsageError
+from stages.files.atomic import check_writable
+
+OUTAGE_S = 60.0
+"""How long a `score` waits for a Redis that went away; what was finished stays finished."""
+
+
+def score_files(
+    paths: Sequence[str],
+    out: Path,
+    config: Config,
+    *,
+    resume: bool = True,
+    workers: bool = True,
+    quiet: bool = False,
+    on_alert: Callable[[dict], None] | None = None,
+) -> ScoreResult:
+    """Score files through all stages and write everything but the report.
+
+    Without `workers`, those of other processes on the same Redis do the work. Raises UsageError when there is
+    nothing to score, OddwatchError when --out cannot be written.
+    """
+    begun_s = time.monotonic()
+    if not workers and redis_url(config) is None:
+        raise UsageError(
+            "--no-workers needs a Redis to share with the workers: set REDIS_URL, or redis.url in --config"
+        )
+    plans, missing = plan_files(paths, config, out)
+    for line in missing:
+        sys.stderr.write(f"oddwatch: {line}\n")
+    if not plans:
+        raise UsageError("nothing to score" if missing else "give at least one file or folder to score")
+    check_writable(out, RECORDS)
+    foreign = _foreign(out, plans)
+    if workers:
+        _check_buildable(plans[0].spec)
+    with (
+        open_session(config) as session,
+        swept(session.bus, session.embedded) as sweeper,
+        ScoreProgress(plans, quiet=quiet, on_alert=on_alert) as progress,
+    ):
+        reap(session.bus)
+        run = ScoreRun(
+            session.bus, plans, out, progress, window=2 * cores(), resume=resume, forget_frames=sweeper.forget
+        )
+        try:
+            with _workers(config, session, plans[0].spec, workers) as crew:
+                _drive(run, session, crew, lambda: _write(run, plans, out, list(config.models)))
+        except BaseException:
+            run.abandon()
+            raise
+    results = _write(run, plans, out, list(config.models))
+    used = config.model_copy(update={"decode": plans[0].spec.decode})
+    return ScoreResult(used, out, results, missing, time.monotonic() - begun_s, frozenset(run.kept), foreign)
+
+
+def _foreign(out: Path, plans: Sequence[Plan]) -> tuple[str, ...]:
+    """Score files of other models or settings that will stay. Says so now, while nothing is replaced yet."""
+    found = scored_otherwise(out, plans[0].spec.config_hash)
+    cameras = {plan.spec.camera for plan in plans}
+    stay = tuple(csv for csv, camera in found.items() if camera not in cameras)
+    if found:
+        named = f" ({first_few(stay)})" if stay else ""
+        sys.stderr.write(
+            f"oddwatch: {out}: holds scores of other models or settings: {len(found) - len(stay)} to be replaced, "
+            f"{len(stay)} to stay{named}; to keep them apart, stop and give another --out\n"
+        )
+    return stay
+
+
+@contextmanager
+def _workers(config: Config, session: Session, spec: CameraSpec, here: bool) -> Iterator[LocalWorkers | RemoteWorkers]:
+    if here:
+        with local_workers(config, worker_settings(config, session.url), [spec]) as crew:
+            yield crew
+    else:
+        yield RemoteWorkers(session.bus)
+
+
+def _drive(
+    run: ScoreRun, session: Session, crew: LocalWorkers | RemoteWorkers, on_result: Callable[[], object]
+) -> None:
+    """Turn until done. A Redis that goes away is waited for."""
+    known, away_since_s = 0, 0.0
+    while not run.done:
+        try:
+            crew.check()
+            run.turn()
+            away_since_s = 0.0
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            away_since_s = away_since_s or time.monotonic()
+            if session.embedded or time.monotonic() - away_since_s > OUTAGE_S:
+                raise BusError(
+                    f"Redis at {session.shown} went away ({error}); run the same command again to go on"
+                ) from error
+            time.sleep(0.5)
+        if len(run.results) != known:
+            known = len(run.results)
+            on_result()
+
+
+def _write(run: ScoreRun, plans: Sequence[Plan], out: Path, models: list[str]) -> list[FileResult]:
+    results = [run.results[p.spec.camera] for p in plans if p.spec.camera in run.results]
+    write_summary(out, results, models, plans[0].spec.config_hash)
+    return results
+
+
+def _check_buildable(spec: CameraSpec) -> None:
+    """Say now, not from a worker, that weights are missing or a checkpoint does not fit."""
+    from pipeline.workers.build import processor_builder
+
+    build = processor_builder("cpu", False)
+    for stage in (*spec.stages("features"), *spec.stages("temporal")):
+        build(spec, stage)
