@@ -19,7 +19,8 @@ from pipeline.bus.connect import reason
 from pipeline.bus.streams import Bus
 from pipeline.cli.session import join_session
 from pipeline.config.load import load_config
-from pipeline.observe.status import read_status, status_lines
+from pipeline.observe.lines import status_lines
+from pipeline.observe.status import read_status
 from stages.errors import UsageError
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration that names the Redis.")]

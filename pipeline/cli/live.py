@@ -26,8 +26,9 @@ from pipeline.cli.follow import alert_line
 from pipeline.cli.session import Session, local_workers, open_session, redis_url, worker_settings
 from pipeline.config.load import load_config
 from pipeline.config.schema import Config
+from pipeline.observe.lines import account_lines
 from pipeline.observe.metrics import serve_metrics
-from pipeline.observe.status import account_lines, read_status
+from pipeline.observe.status import read_status
 from pipeline.pixels.sweep import swept
 from pipeline.supervisor.supervisor import LocalWorkers
 from pipeline.supervisor.worker_process import run_worker

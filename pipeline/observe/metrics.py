@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import ThreadingWSGIServer
 
+from pipeline.observe.health import unhealthy
 from stages.errors import OddwatchError
 
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
 StatusOf = Callable[[], dict]
-SILENT_S = 30.0
-"""A worker silent for longer makes the host unhealthy."""
-OFFLINE_S = 60.0
-"""So does a camera that has been away for longer."""
-MEMORY_USED = 0.9
-"""And a Redis that uses more than this share of what it may."""
+UNAVAILABLE = "503 Service Unavailable"
 
 
 class StatusCollector:
@@ -63,37 +63,12 @@ class StatusCollector:
         yield GaugeMetricFamily("oddwatch_redis_memory_limit_bytes", "Memory Redis may use, 0: no limit", value=limit)
 
 
-def serve_metrics(port: int, read: StatusOf) -> ThreadingHTTPServer:
+def serve_metrics(port: int, read: StatusOf) -> WSGIServer:
     """Serve /metrics and /healthz on all interfaces from a thread. Raises OddwatchError if the port is taken."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(StatusCollector(read))
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            try:
-                if self.path.startswith("/metrics"):
-                    self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
-                elif self.path.startswith("/healthz"):
-                    problems = unhealthy(read())
-                    body = json.dumps({"healthy": not problems, "problems": problems}).encode()
-                    self._answer(503 if problems else 200, "application/json", body)
-                else:
-                    self._answer(404, "text/plain", b"/metrics or /healthz\n")
-            except Exception as error:
-                self._answer(503, "text/plain", f"{type(error).__name__}\n".encode())
-
-        def _answer(self, code: int, kind: str, body: bytes) -> None:
-            self.send_response(code)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
     try:
-        server = ThreadingHTTPServer(("", port), Handler)
+        server = make_server("", port, _pages(registry, read), ThreadingWSGIServer, _SilentHandler)
     except OSError as error:
         raise OddwatchError(
             f"port {port}: cannot serve metrics ({error.strerror}); change output.metrics_port"
@@ -102,25 +77,31 @@ def serve_metrics(port: int, read: StatusOf) -> ThreadingHTTPServer:
     return server
 
 
-def unhealthy(status: dict) -> list[str]:
-    """One line for each thing that an operator must look at."""
-    problems = [f"worker {w['name']}: {w['error']}" for w in status["workers"] if w["error"]]
-    problems += [
-        f"worker {w['name']}: silent for {w['silent_s']} s" for w in status["workers"] if w["silent_s"] > SILENT_S
-    ]
-    for name, camera in status["cameras"].items():
-        if camera["live"]:  # a file may wait for its turn
-            problems += _of_camera(name, camera, status["now_ms"])
-    used, limit = status["memory_used_bytes"], status["memory_limit_bytes"]
-    if limit and used > MEMORY_USED * limit:
-        problems.append(f"Redis: {used / limit:.0%} of its memory is used; raise maxmemory or lower redis.stream_mb")
-    return problems
+def _pages(registry: CollectorRegistry, read: StatusOf) -> WSGIApplication:
+    metrics = make_wsgi_app(registry)
+
+    def pages(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            if environ["PATH_INFO"].startswith("/metrics"):
+                return metrics(environ, start_response)
+            code, kind, body = _other_page(environ["PATH_INFO"], read)
+        except Exception as error:  # Redis is away: it is asked before anything is answered
+            code, kind, body = UNAVAILABLE, "text/plain", f"{type(error).__name__}\n"
+        start_response(code, [("Content-Type", kind)])
+        return [body.encode()]
+
+    return pages
 
 
-def _of_camera(name: str, camera: dict, now_ms: int) -> list[str]:
-    problems = [f"camera {name}: nobody works on {s}" for s, holder in camera["held_by"].items() if holder is None]
-    health = camera["health"]
-    away_s = (now_ms - int(health.get("offline_ms", now_ms))) / 1000
-    if health.get("status") == "offline" and away_s > OFFLINE_S:
-        problems.append(f"camera {name}: offline for {away_s:.0f} s: {health.get('error', '')}")
-    return problems
+def _other_page(path: str, read: StatusOf) -> tuple[str, str, str]:
+    """Code, content type and text."""
+    if not path.startswith("/healthz"):
+        return "404 Not Found", "text/plain", "/metrics or /healthz\n"
+    problems = unhealthy(read())
+    text = json.dumps({"healthy": not problems, "problems": problems})
+    return UNAVAILABLE if problems else "200 OK", "application/json", text
+
+
+class _SilentHandler(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing: a scrape every few seconds is no news."""

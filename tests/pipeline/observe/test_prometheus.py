@@ -14,8 +14,10 @@ from toys import turn_until, worker
 
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import unregister
-from pipeline.observe.metrics import serve_metrics, unhealthy
-from pipeline.observe.status import drained, read_status, status_lines
+from pipeline.observe.health import unhealthy
+from pipeline.observe.lines import status_lines
+from pipeline.observe.metrics import serve_metrics
+from pipeline.observe.status import drained, read_status
 from stages.errors import OddwatchError
 
 STAGES = ("features", "temporal", "alerting")
@@ -96,6 +98,18 @@ def test_metrics_are_counters_by_camera_and_cause(served: str) -> None:
         "oddwatch_dead_letters 0.0",
     ):
         assert line in text
+
+
+def test_a_scraper_gets_the_format_that_it_asks_for_and_leaves_no_line(
+    served: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plain, asked = f"{served}/metrics", {"Accept": "application/openmetrics-text; version=1.0.0"}
+    with urllib.request.urlopen(plain) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=")
+    with urllib.request.urlopen(urllib.request.Request(plain, headers=asked)) as answer:
+        assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+        assert answer.read().endswith(b"# EOF\n")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_health_says_what_an_operator_must_look_at(served: str) -> None:
