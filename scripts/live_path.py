@@ -24,11 +24,11 @@ from tempfile import TemporaryDirectory
 from scripts.bench import footage
 
 ROOT = Path(__file__).parents[1]
-START_S = 12.0
+START_S = 25.0
 """Until every worker runs, the camera is open, and the first snippets have passed."""
 UPKEEP = (
     "Worker._upkeep", "Assignment.turn", "Assignment.rebalance", "Holdings.turn", "Renewer._run", "Keeper._run",
-    "DecodeWorker.turn", "Supervisor.run", "LocalWorkers.check", "Transport.look", "PixelRoute.look", "drained",
+    "DecodeWorker.run", "DecodeWorker.turn", "Supervisor.run", "LocalWorkers.check", "Transport.look", "PixelRoute.look", "drained",
 )  # fmt: skip
 """Functions that a clock calls, whether or not a picture comes."""
 BEGINS = ("DecodeWorker._decode", "run_worker")
@@ -42,6 +42,7 @@ cameras: {{door: {{source: "http://127.0.0.1:{port}/0"}}}}
 TRACER = """
 import os, sys, threading, time
 root, folder, begin = os.environ["TRACE_ROOT"], os.environ["TRACE_OUT"], float(os.environ["TRACE_FROM"])
+ours = tuple(root + package for package in ("pipeline/", "stages/"))
 upkeep, begins = {upkeep!r}, {begins!r}
 seen, own = set(), threading.local()
 
@@ -52,11 +53,11 @@ def note(code):
         if key not in seen:
             seen.add(key)
             with open(os.path.join(folder, str(os.getpid())), "a") as f:
-                f.write(kind + " " + key[1] + chr(10))
+                f.write(kind + " " + key[1] + " " + code.co_qualname + chr(10))
 
 def trace(frame, event, arg):
     code = frame.f_code
-    if not code.co_filename.startswith(root) or code.co_filename.endswith("sitecustomize.py"):
+    if not code.co_filename.startswith(ours):
         return None
     name = code.co_qualname
     if name in begins:
@@ -64,9 +65,9 @@ def trace(frame, event, arg):
     if name in upkeep:
         own.upkeep = getattr(own, "upkeep", 0) + 1
         def leaving(frame, event, arg):
+            note(code)
             if event == "return":
                 own.upkeep = max(0, own.upkeep - 1)
-            note(code)
             return leaving
         return leaving
     def lines(frame, event, arg):
@@ -122,7 +123,7 @@ def traced(tree: Path, seconds: float) -> dict[str, list[str]]:
             found: dict[str, set[str]] = {"path": set(), "upkeep": set()}
             for file in (work / "seen").iterdir():
                 for line in file.read_text().splitlines():
-                    kind, _, name = line.partition(" ")
+                    kind, name, _ = line.split(" ", 2)
                     found[kind].add(name)
             run.send_signal(signal.SIGINT)
             run.wait(60)
