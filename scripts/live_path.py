@@ -28,7 +28,8 @@ START_S = 25.0
 """Until every worker runs, the camera is open, and the first snippets have passed."""
 UPKEEP = (
     "Worker._upkeep", "Assignment.turn", "Assignment.rebalance", "Holdings.turn", "Renewer._run", "Keeper._run",
-    "DecodeWorker.run", "DecodeWorker.turn", "Supervisor.run", "LocalWorkers.check", "Transport.look", "PixelRoute.look", "drained",
+    "DecodeWorker.run", "DecodeWorker.turn", "Supervisor.run", "LocalWorkers.check",
+    "Transport.look", "PixelRoute.look", "drained",
 )  # fmt: skip
 """Functions that a clock calls, whether or not a picture comes."""
 BEGINS = ("DecodeWorker._decode", "run_worker")
