@@ -13,8 +13,9 @@ import typer  # noqa: E402
 
 from pipeline import __version__  # noqa: E402
 from pipeline.bus.connect import reason  # noqa: E402
-from pipeline.cli import check, demo, fit, follow, import_weights, live, manifest, plan, weights  # noqa: E402
+from pipeline.cli import check, demo, fit, import_weights, manifest, plan, weights  # noqa: E402
 from pipeline.cli.evaluate import command as evaluate  # noqa: E402
+from pipeline.cli.live import alerts, run, status, worker  # noqa: E402
 from pipeline.cli.score import command as score  # noqa: E402
 from pipeline.cli.train import command as train  # noqa: E402
 from stages.errors import OddwatchError  # noqa: E402
@@ -29,10 +30,10 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("score")(score.score)
-app.command("run")(live.run)
-app.command("worker")(live.worker)
-app.command("alerts")(follow.alerts)
-app.command("status")(follow.status)
+app.command("run")(run.run)
+app.command("worker")(worker.worker)
+app.command("alerts")(alerts.alerts)
+app.command("status")(status.status)
 app.command("fit")(fit.fit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("check")(check.check)

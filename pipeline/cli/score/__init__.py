@@ -1,1 +1,3 @@
-"""`oddwatch score`: paths come in; scores, alerts, a summary and a report go out."""
+"""`oddwatch score`: paths come in (`command`, `files`); `run` takes them through all stages; scores, alerts, a summary
+and a report page go out (`result`, `report`).
+"""

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from pipeline.archive.records import FileResult
 from pipeline.archive.run import Plan
-from pipeline.cli.follow import alert_line
+from pipeline.cli.live.alerts import alert_line
 from pipeline.cli.progress import ProgressBar, size_of
 from stages.alerting.alert import Alert
 from stages.text import counted

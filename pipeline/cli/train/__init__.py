@@ -1,1 +1,1 @@
-"""`oddwatch train`: labelled footage comes in; a checkpoint and its curves go out."""
+"""`oddwatch train`: labelled footage comes in, or features of it; a checkpoint and its curves go out."""

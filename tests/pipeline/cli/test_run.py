@@ -16,7 +16,7 @@ from rtsp_server import free_port
 
 from pipeline.bus.streams import Bus
 from pipeline.cli.check import _redis
-from pipeline.cli.live import NewAlerts
+from pipeline.cli.live.run import NewAlerts
 from pipeline.config.schema import Config, RedisConfig
 from stages.errors import OddwatchError
 

@@ -1,14 +1,11 @@
-"""`oddwatch run` and `oddwatch worker`: the stages, for as long as there is something to watch."""
+"""`oddwatch run`: all stages on this host, for as long as somebody watches."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import socket
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +18,9 @@ from pipeline.alerts.folder import JsonLines
 from pipeline.bus.connect import reason
 from pipeline.bus.streams import OUTAGE, Bus
 from pipeline.cameras.announce import Announcer, live_specs, origin_of
-from pipeline.cameras.spec import STAGES, CameraSpec
-from pipeline.cli.follow import alert_line
-from pipeline.cli.session import Session, local_workers, open_session, redis_url, worker_settings
+from pipeline.cameras.spec import CameraSpec
+from pipeline.cli.live.alerts import alert_line
+from pipeline.cli.session import Session, local_workers, open_session, worker_settings
 from pipeline.config.load import load_config
 from pipeline.config.schema import Config
 from pipeline.observe.lines import account_lines
@@ -31,32 +28,11 @@ from pipeline.observe.metrics import serve_metrics
 from pipeline.observe.status import read_status
 from pipeline.pixels.sweep import swept
 from pipeline.supervisor.supervisor import LocalWorkers
-from pipeline.supervisor.worker_process import run_worker
 from pipeline.workers.build import check_engine
 from stages.errors import OddwatchError, UsageError
 
 TROUBLE = (OddwatchError, redis.RedisError, *OUTAGE)
 """What `run` waits out: Redis away, full or read-only; a full disk."""
-
-
-def worker(
-    stage: Annotated[str, typer.Argument(help=f"One of {', '.join(STAGES)}.")],
-    config: Annotated[Path | None, typer.Option(help="Configuration; a decode worker finds its cameras there.")] = None,
-) -> None:
-    """Run one stage's worker; start as many, on as many hosts, as you like."""
-    if stage not in STAGES:
-        raise UsageError(f"unknown stage {stage!r}; one of {', '.join(STAGES)}")
-    settings = load_config(config)
-    url = redis_url(settings)
-    if url is None:
-        raise UsageError(
-            "a worker needs a Redis to share with the other stages: set REDIS_URL, or redis.url in --config"
-        )
-    if stage == "features":
-        check_engine(settings.workers, None)
-    name = f"{socket.gethostname()}-{os.getpid()}-{stage}"
-    told = worker_settings(settings, url, config)
-    raise typer.Exit(run_worker(told, stage, name, f"{name}:{uuid.uuid4().hex[:12]}"))
 
 
 def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.")]) -> None:

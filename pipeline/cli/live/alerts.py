@@ -1,4 +1,4 @@
-"""`oddwatch alerts` and `oddwatch status`: look at what runs, from anywhere that reaches its Redis."""
+"""`oddwatch alerts`: read or follow them, from anywhere that reaches their Redis."""
 
 from __future__ import annotations
 
@@ -19,11 +19,8 @@ from pipeline.bus.connect import reason
 from pipeline.bus.streams import Bus
 from pipeline.cli.session import join_session
 from pipeline.config.load import load_config
-from pipeline.observe.lines import status_lines
-from pipeline.observe.status import read_status
 from stages.errors import UsageError
 
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration that names the Redis.")]
 _SINCE = re.compile(r"(\d+(?:\.\d+)?)([smhd])\Z")
 AGAIN = Backoff(0.2, 5.0)
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -34,7 +31,7 @@ def alerts(
     since: Annotated[str | None, typer.Option(help="10m, 2h, 1d, or an ISO time; default: all that are kept.")] = None,
     camera: Annotated[str | None, typer.Option(help="Only this camera.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    config: ConfigOption = None,
+    config: Annotated[Path | None, typer.Option("--config", help="Configuration that names the Redis.")] = None,
 ) -> None:
     """Read or follow alerts."""
     session = join_session(load_config(config))
@@ -89,13 +86,3 @@ def since_ms(text: str, now_ms: int) -> int:
     except ValueError:
         raise UsageError(f"--since {text!r}: give 30s, 10m, 2h, 1d, or an ISO time such as 2026-01-31T08:00") from None
     return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
-    config: ConfigOption = None,
-) -> None:
-    """Cameras, lag, drops by cause, workers, dead letters."""
-    session = join_session(load_config(config))
-    found = read_status(session.bus)
-    typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(status_lines(found, session.shown)))
