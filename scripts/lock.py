@@ -8,6 +8,7 @@ Nothing is installed. What another platform would need besides is not in the fil
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,12 @@ def resolved() -> list[str]:
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
     done = subprocess.run([*command, ".[dev]"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     found = [item["metadata"] for item in json.loads(done.stdout)["install"]]
-    return sorted(f"{m['name'].lower()}=={m['version']}" for m in found if m["name"] != "oddwatch")
+    return sorted(f"{_name(m['name'])}=={m['version']}" for m in found if m["name"] != "oddwatch")
+
+
+def _name(written: str) -> str:
+    """A distribution's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", written).lower()
 
 
 if __name__ == "__main__":
