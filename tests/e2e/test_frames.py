@@ -52,8 +52,14 @@ def rings(shm: Path) -> list[Path]:
     "text",
     [
         pytest.param("frames: {transport: shared}\nworkers: {batch: 1}\n", id="shared, one at a time"),
-        pytest.param("workers: {batch: 32, batch_wait_ms: 5}\n", id="auto, batches that wait"),
-        pytest.param("workers: {features: 3, temporal: 3, alerting: 2}\n", id="auto, three workers"),
+        pytest.param(
+            "workers: {features: 3, temporal: 3, alerting: 2, batch: 32, batch_wait_ms: 5}\n",
+            id="auto, three workers with batches that wait",
+        ),
+        pytest.param("workers: {batch: 32, batch_wait_ms: 5}\n", id="auto, batches that wait", marks=pytest.mark.slow),
+        pytest.param(
+            "workers: {features: 3, temporal: 3, alerting: 2}\n", id="auto, three workers", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_scores_do_not_depend_on_how_frames_travel(
@@ -74,7 +80,9 @@ def test_without_room_the_scores_are_the_same(footage: Path, inline: dict[str, b
     assert score_files_in(tmp_path) == inline
 
 
-@pytest.mark.parametrize("victim", VICTIMS)
+@pytest.mark.parametrize(
+    "victim", ["decoder", *(pytest.param(victim, marks=pytest.mark.slow) for victim in VICTIMS if victim != "decoder")]
+)
 def test_kills_change_no_score_and_leave_no_memory(
     footage: Path, inline: dict[str, bytes], shm: Path, tmp_path: Path, victim: str
 ) -> None:
@@ -111,6 +119,7 @@ def test_a_killed_command_leaves_no_memory_after_the_next_one(
     assert list(shm.iterdir()) == []
 
 
+@pytest.mark.slow
 @needs_redis_server
 def test_a_killed_command_on_a_redis_of_its_own_leaves_no_memory_after_the_next(
     footage: Path, inline: dict[str, bytes], shm: Path, tmp_path: Path

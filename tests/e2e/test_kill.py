@@ -41,6 +41,30 @@ def undisturbed(footage: Path, command: list[str]) -> Path:
     return out
 
 
+def test_one_kill_of_each_at_sight_changes_nothing(command: list[str], undisturbed: Path, tmp_path: Path) -> None:
+    killed = []
+    log = tmp_path / "log"
+    with started(log, *command, tmp_path / "out") as process:
+        # The decoder first, while there is one; a supervisor takes all its workers with it.
+        for victim in (
+            "decoder",
+            "worker features",
+            "worker temporal",
+            "supervisor",
+            "worker decode",
+            "worker alerting",
+        ):
+            alive = wait_for("a victim", lambda v=victim: members(process.pid, v) or process.poll() is not None)
+            if alive is not True and kill(alive[0]):
+                killed.append(victim)
+        assert process.wait(90) == 0, log.read_text()
+    assert sorted(killed) == sorted(VICTIMS)
+    assert "Traceback" not in log.read_text()
+    assert score_files_in(tmp_path / "out") == score_files_in(undisturbed)
+    assert _accounts(tmp_path / "out") == _accounts(undisturbed)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(ROUNDS))
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_killing_it_again_and_again_changes_nothing(
@@ -66,6 +90,7 @@ def test_killing_it_again_and_again_changes_nothing(
     assert _accounts(tmp_path / "out") == _accounts(undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_killing_whatever_comes_to_hand_changes_nothing(
     seed: int, command: list[str], undisturbed: Path, tmp_path: Path

@@ -39,6 +39,8 @@ pytestmark = [
     pytest.mark.skipif(bool(MISSING) and not IN_CI, reason=MISSING or "-"),
     needs_redis_server,
 ]
+LOOK_S = 0.4
+"""Between two `oddwatch status`, each a process."""
 SECRETS = ("S3cr3t", "admin-joe", "t0ken-9")
 
 
@@ -92,7 +94,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         process = stack.enter_context(started(log, "run", config, REDIS_URL=url, GATE_PASSWORD="S3cr3t"))
         site = Site(process, log, url, gate, video, ports[0], ports[3], config)
         stack.callback(lambda: end(site.gate))
-        wait_for("scores of both cameras", lambda: min(site.scored("gate"), site.scored("yard")) > 40)
+        wait_for("scores of both cameras", lambda: min(site.scored("gate"), site.scored("yard")) > 40, pause_s=LOOK_S)
         yield site
 
 
@@ -116,15 +118,15 @@ def test_a_camera_that_dies_and_returns_is_a_new_run_with_its_gap(site: Site) ->
     first = site.camera("gate")["run"]["run_ms"]
 
     end(site.gate)
-    wait_for("the loss to be noticed", lambda: site.camera("gate")["health"].get("status") == "offline", 30)
+    wait_for("the loss to be noticed", lambda: site.camera("gate")["health"].get("status") == "offline", 30, LOOK_S)
     error = site.camera("gate")["health"]["error"]
     assert error
     before = site.scored("yard")
-    wait_for("the other camera to go on meanwhile", lambda: site.scored("yard") > before, 20)
+    wait_for("the other camera to go on meanwhile", lambda: site.scored("yard") > before, 20, LOOK_S)
     site.gate = rtsp_server.start(site.video, site.gate_port, "tcp")
 
     wait_for("scores of a new run", lambda: runs(client, "gate").keys() - {first}, 40)
-    wait_for("its account", lambda: (site.camera("gate")["run"] or {}).get("scored", 0) > 20, 40)
+    wait_for("its account", lambda: (site.camera("gate")["run"] or {}).get("scored", 0) > 20, 40, LOOK_S)
     account = site.camera("gate")["run"]
     assert account["run_ms"] > first
     assert 0.5 < account["down_s"] < 60
@@ -148,7 +150,9 @@ def test_the_second_camera_was_not_disturbed(site: Site) -> None:
 
 def test_a_camera_that_says_nothing_is_timed_out(site: Site) -> None:
     health = wait_for(
-        "the time-out", lambda: site.camera("mute")["health"].get("error") and site.camera("mute")["health"]
+        "the time-out",
+        lambda: (health := site.camera("mute")["health"]).get("error") and health,
+        pause_s=LOOK_S,
     )
     assert health["status"] == "offline"
     assert "no answer within 2 s" in health["error"]
@@ -219,7 +223,9 @@ def test_sigterm_ends_with_0_and_the_embedded_server_with_it(tmp_path: Path, tem
         config.write_text(f"cameras:\n  door: {{source: 'rtsp://127.0.0.1:{port}/stream'}}\n")
         with started(tmp_path / "log", "run", config, TMPDIR=str(temporary)) as process:
             wait_for("a decoder", lambda: members(process.pid, "decoder door"))
-            wait_for("a camera", lambda: "door: online" in oddwatch("status", TMPDIR=str(temporary)).out)
+            wait_for(
+                "a camera", lambda: "door: online" in oddwatch("status", TMPDIR=str(temporary)).out, pause_s=LOOK_S
+            )
             everyone = family(process.pid)
             process.send_signal(signal.SIGTERM)
             assert process.wait(40) == 0, (tmp_path / "log").read_text()

@@ -57,8 +57,8 @@ def test_a_second_run_gives_the_same_bytes(
 @pytest.mark.parametrize(
     "url",
     [
-        pytest.param("unix://:s3cret@{socket}", id="unix socket"),
-        pytest.param("redis://:s3cret@127.0.0.1:{port}/0", id="password"),
+        pytest.param("unix://:s3cret@{socket}", id="unix socket", marks=pytest.mark.slow),
+        pytest.param("redis://:s3cret@127.0.0.1:{port}/0", id="password", marks=pytest.mark.slow),
         pytest.param("redis://alice:l1llA~@127.0.0.1:{port}/0", id="ACL user who may only touch oddwatch:*"),
     ],
 )

@@ -1,7 +1,4 @@
-"""The container files, without a container engine: their steps and commands are run here as they stand.
-
-Takes about 20 s with the slow ones: a fresh environment is made, and every service started as a process.
-"""
+"""The container files, without a container engine: what the image does is done here, below a folder."""
 
 from __future__ import annotations
 
@@ -11,30 +8,25 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 import tomllib
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from dockerfile import Image, instructions, serve
 from places import ROOT, absent
 
+DOCKERFILE = ROOT / "docker" / "Dockerfile"
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
 STAGES = ("decode", "features", "temporal", "alerting")
-
-
-def instructions() -> list[tuple[str, str]]:
-    """(keyword, argument) of the Dockerfile, continued lines joined, comments dropped."""
-    lines = [line for line in (ROOT / "docker" / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
-    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
-    return [(word, rest) for word, _, rest in (line.partition(" ") for line in joined.splitlines() if line)]
+SITE_PACKAGES = Path(yaml.__file__).parents[1]
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root makes users, as the image does")
 
 
 def arguments(keyword: str) -> list[str]:
-    return [rest for word, rest in instructions() if word == keyword]
+    return [rest for word, rest in instructions(DOCKERFILE) if word == keyword]
 
 
 def copies() -> list[tuple[list[str], str]]:
@@ -42,28 +34,8 @@ def copies() -> list[tuple[list[str], str]]:
     return [(words[:-1], words[-1]) for words in (rest.split() for rest in arguments("COPY"))]
 
 
-def test_every_install_step_has_a_known_form():
-    known = (
-        r"useradd --system --uid \d+ --create-home --home-dir \S+ oddwatch",
-        r'if \[ -n "\$TORCH_INDEX" \]; then pip install --index-url "\$TORCH_INDEX" torch torchvision; fi',
-        r"python -c \".*\" > requirements\.txt",
-        r"pip install -r requirements\.txt",
-        r"pip install --no-deps \. && oddwatch --version",
-    )
-    steps = arguments("RUN")
-    assert [bool(re.fullmatch(form, step)) for form, step in zip(known, steps, strict=True)] == [True] * len(known)
-
-
-def test_the_dependencies_of_the_image_are_those_of_the_project(tmp_path: Path):
-    (step,) = [s for s in arguments("RUN") if "> requirements.txt" in s]
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    subprocess.run(step, shell=True, cwd=tmp_path, check=True, env=_path_first(Path(sys.executable).parent))
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert (tmp_path / "requirements.txt").read_text().splitlines() == wanted
-
-
 def test_the_image_does_not_run_as_root_and_says_whether_it_lives():
-    words = [word for word, _ in instructions()]
+    words = [word for word, _ in instructions(DOCKERFILE)]
     assert arguments("USER") == ["oddwatch"]
     assert "RUN" not in words[words.index("USER") :]
     assert arguments("ENTRYPOINT") == ['["oddwatch"]']
@@ -106,35 +78,58 @@ def test_the_gpu_file_changes_only_services_that_exist():
         assert device["capabilities"] == ["gpu"]
 
 
+# -- what the image does ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """All steps done, with the packages that are installed here instead of fetching gigabytes again."""
+    return Image(tmp_path_factory.mktemp("image"), ROOT, borrowed=SITE_PACKAGES).build(DOCKERFILE)
+
+
+@needs_root
 @pytest.mark.slow
-def test_the_project_installs_in_a_clean_environment_from_what_the_image_copies(tmp_path: Path):
-    source = tmp_path / "src"
-    source.mkdir()
-    for sources, target in copies():
-        for name in sources if target.startswith(".") else ():
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            copy(ROOT / name, source / name)
-    venv.create(tmp_path / "venv", with_pip=True)
-    # The dependencies are borrowed from here; installing them again would fetch gigabytes.
-    env = _path_first(tmp_path / "venv" / "bin") | {"PYTHONPATH": _site_packages()}
-    (step,) = [s for s in arguments("RUN") if "--no-deps ." in s]
-    done = subprocess.run(step, shell=True, cwd=source, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    oddwatch = tmp_path / "venv" / "bin" / "oddwatch"
-    where = [oddwatch.with_name("python"), "-c", "import pipeline, stages; print(pipeline.__file__, stages.__file__)"]
-    found = subprocess.run(where, cwd=tmp_path, env=env, capture_output=True, text=True, check=True).stdout.split()
-    assert all(Path(file).is_relative_to(tmp_path / "venv") for file in found)
-    said = subprocess.run([oddwatch, "--help"], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+def test_the_image_holds_the_command_with_all_it_needs(image: Image) -> None:
+    said = image.run(*image.entrypoint, *image.command)
+    assert said.returncode == 0, said.stderr
     assert all(command in said.stdout for command in ("worker", "score", "alerts", "status"))
+    where = image.run("python", "-c", "import pipeline, stages; print(pipeline.__file__, stages.__file__)").stdout
+    assert all(Path(file).is_relative_to(image.root / "venv") for file in where.split())
+    assert image.user != "root"
 
 
-def _site_packages() -> str:
-    return str(Path(yaml.__file__).parents[1])
+@needs_root
+@pytest.mark.slow
+@pytest.mark.parametrize("of_its_own", [False, True], ids=["default index", "an index of PyTorch's own"])
+def test_the_image_gets_the_tested_releases_and_pytorch_from_where_it_was_told(
+    tmp_path: Path, of_its_own: bool
+) -> None:
+    """On made indexes that offer a newer release of everything too."""
+    tested = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    wanted = [re.split(r"[\[><=; ]", line)[0] for line in project_dependencies()]
+    newer = [(name, "9999") for name in wanted]
+    default = serve(tmp_path / "default", *((name, tested[name]) for name in wanted), *newer)
+    other = serve(tmp_path / "other", ("torch", "2.5+cu0"), ("torchvision", "0.20+cu0"))
+    given = {"TORCH_INDEX": other} if of_its_own else {}
+    image = Image(tmp_path / "image", ROOT, given)
+    image.env |= {"PIP_NO_INDEX": "0", "PIP_INDEX_URL": default}
+    image.build(DOCKERFILE, until="README.md")
+    listed = json.loads(image.run("pip", "list", "--format=json", "--exclude=pip", "--exclude=setuptools").stdout)
+    expected = {name: tested[name] for name in wanted}
+    if of_its_own:
+        expected |= {"torch": "2.5+cu0", "torchvision": "0.20+cu0"}
+    assert {entry["name"]: entry["version"] for entry in listed} == expected
+    assert image.inside("requirements.txt").read_text().splitlines() == project_dependencies()
 
 
-def _path_first(folder: Path) -> dict[str, str]:
-    inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV", "REDIS_URL")}
-    return inherited | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+def project_dependencies() -> list[str]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+
+
+def test_every_dependency_has_a_tested_release() -> None:
+    constrained = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    named = {re.split(r"[\[><=; ]", line)[0] for line in project_dependencies()}
+    assert named <= constrained, "make lock"
 
 
 @pytest.fixture
@@ -172,20 +167,17 @@ def test_redis_neither_evicts_nor_writes_to_disk(redis_url: str):
         assert int(client.config_get("maxmemory")["maxmemory"]) == 2 * 2**30
 
 
+@needs_root
 @pytest.mark.slow
-def test_every_service_of_compose_becomes_healthy_and_stops_when_told(redis_url: str, tmp_path: Path):
+def test_every_service_of_compose_becomes_healthy_and_stops_when_told(
+    image: Image, redis_url: str, tmp_path: Path
+) -> None:
     config = tmp_path / "oddwatch.yaml"
     config.write_text("cameras: {}\n")
-    bin_ = tmp_path / "bin"
-    bin_.mkdir()
-    entry = bin_ / "oddwatch"
-    entry.write_text(f"#!{sys.executable}\nfrom pipeline.cli.app import main\nmain()\n")
-    entry.chmod(0o755)
-    env = _path_first(bin_) | {"REDIS_URL": redis_url, "PYTHONPATH": str(ROOT)}
+    env = image.env | {"REDIS_URL": redis_url}
 
-    def health() -> subprocess.CompletedProcess:
-        script = [sys.executable, ROOT / "docker" / "healthcheck.py"]
-        return subprocess.run(script, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    def health() -> subprocess.CompletedProcess[str]:
+        return image.run(*image.health, REDIS_URL=redis_url)
 
     assert health().returncode == 1
     services = {name: s for name, s in COMPOSE["services"].items() if name in STAGES}
@@ -194,7 +186,7 @@ def test_every_service_of_compose_becomes_healthy_and_stops_when_told(redis_url:
         # In an order that respects depends_on; each is seen healthy before the next starts.
         for name in sorted(services, key=lambda n: len(services[n]["depends_on"])):
             words = shlex.split(services[name]["command"].replace("/etc/oddwatch/oddwatch.yaml", str(config)))
-            started.append(subprocess.Popen(["oddwatch", *words], env=env, cwd=tmp_path))
+            started.append(subprocess.Popen([*image.entrypoint, *words], env=env, cwd=tmp_path))
             _wait_for(lambda name=name: f"{name}: seen" in health().stdout, *started)
             assert health().returncode == 0
         for process in started:

@@ -83,13 +83,13 @@ def kill(pid: int, signum: int = signal.SIGKILL) -> bool:
     return True
 
 
-def wait_for(what: str, look: Callable[[], T], limit_s: float = LIMIT_S) -> T:
-    """The first true answer. Fails the test if there is none."""
+def wait_for(what: str, look: Callable[[], T], limit_s: float = LIMIT_S, pause_s: float = 0.05) -> T:
+    """The first true answer. Fails the test if there is none. Give a pause where looking is itself work."""
     until = time.monotonic() + limit_s
     while time.monotonic() < until:
         if found := look():
             return found
-        time.sleep(0.05)
+        time.sleep(pause_s)
     raise AssertionError(f"{what}: not within {limit_s:g} s")
 
 
