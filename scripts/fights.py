@@ -36,7 +36,7 @@ from stages.training.gather import Footage, source_of
 from stages.training.weak.crossval import Fit, OutOfFold, Scorer, cross_validate, mean_and_logistic
 from stages.training.weak.loop import Settings, train
 from stages.training.weak.train import Recipe, make_trainable, split, train_weak
-from stages.weights.arrays import default_home
+from stages.weights.store import default_home
 
 FOLDS, SEEDS = 5, (0, 1, 2)
 MIL = Recipe(
@@ -66,9 +66,9 @@ def fit(recipe: Recipe) -> Fit:
     def fitted(training: Sequence[Video], seed: int) -> Scorer:
         seeded = replace(recipe, settings=replace(recipe.settings, seed=seed))
         learn, inner = split(training, seeded)
-        task = make_trainable(seeded, learn)
-        train(task, learn, inner, seeded.settings)
-        return lambda video: task.scores(video.values)
+        trainable = make_trainable(seeded, learn)
+        train(trainable, learn, inner, seeded.settings)
+        return lambda video: trainable.scores(video.values)
 
     return fitted
 

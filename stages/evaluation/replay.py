@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.alerting.calibration import calibrate
-from stages.alerting.fusion import fuse
+from stages.alerting.fusion import calibrate, fuse
 from stages.alerting.settings import AlertSettings
 from stages.decode.settings import DecodeSettings
 from stages.decode.source import Source

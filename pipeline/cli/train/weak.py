@@ -155,7 +155,7 @@ def _videos(
     from stages.training.cache import FeatureCache, cache_folder
     from stages.training.gather import Footage, are_feature_files, file_extractor, source_of, video_of_file
     from stages.training.weak.train import check_split
-    from stages.weights.arrays import default_home
+    from stages.weights.store import default_home
 
     settings = load_config(options.config)
     device = resolve_device(settings.workers.device)

@@ -15,10 +15,10 @@ from stages.errors import UsageError
 from stages.files.checkpoint import Checkpoint
 from stages.files.manifest import ManifestEntry
 from stages.messages import REFERENCE_LEVELS
+from stages.temporal.network_checkpoint import make_checkpoint
 from stages.temporal.weak.mil import MILConfig
 from stages.temporal.weak.rtfm import RTFMConfig
 from stages.temporal.weak.segments import SEGMENTS
-from stages.temporal.weak.trained import make_checkpoint
 from stages.training.bags import (
     Video,
     check_classes,
@@ -147,17 +147,17 @@ def train_weak(
     """
     check_videos(videos)
     training, held = split(videos, recipe)
-    task = make_trainable(recipe, training, device)
-    progress = train(task, training, held, recipe.settings, start=start, keep=keep, report=report)
+    trainable = make_trainable(recipe, training, device)
+    progress = train(trainable, training, held, recipe.settings, start=start, keep=keep, report=report)
     if normal_scores is None:
-        normal_scores = frame_scores(task, [video for video in held or training if video.label == 0])
+        normal_scores = frame_scores(trainable, [video for video in held or training if video.label == 0])
         source = "held-out normal videos" if held else "normal training videos: too kind"
     else:
         source = "cross-validation: normal videos while they were held out"
     roc_auc = None
     if held:
-        roc_auc = float(roc_auc_score([v.label for v in held], [float(task.scores(v.values).max()) for v in held]))
-    net = task.finished() if isinstance(task, TrainableMIL) else task.net
+        roc_auc = float(roc_auc_score([v.label for v in held], [float(trainable.scores(v.values).max()) for v in held]))
+    net = trainable.finished() if isinstance(trainable, TrainableMIL) else trainable.net
     checkpoint = make_checkpoint(
         recipe.kind,
         net,
@@ -180,9 +180,9 @@ def train_weak(
     )
 
 
-def frame_scores(task: TrainableMIL | TrainableRTFM, videos: Sequence[Video]) -> np.ndarray:
+def frame_scores(trainable: TrainableMIL | TrainableRTFM, videos: Sequence[Video]) -> np.ndarray:
     """The scores of all kept frames of the videos, float32 (N,)."""
-    return np.concatenate([np.repeat(task.scores(video.values), video.frames) for video in videos])
+    return np.concatenate([np.repeat(trainable.scores(video.values), video.frames) for video in videos])
 
 
 def reference_of(normal_scores: np.ndarray) -> np.ndarray:

@@ -155,9 +155,9 @@ def test_the_checkpoint_streams_what_training_measured(tmp_path, recipe):
     save_checkpoint(tmp_path / "m", outcome.checkpoint)
     stage = build_model(recipe.kind, "m", load_checkpoint(tmp_path / "m", recipe.kind))
     learn, held = split(videos, recipe)
-    task = make_trainable(recipe, learn)
-    task.net.load_state_dict({name: torch.from_numpy(a) for name, a in outcome.progress.best.items()})
-    expected = {video.name: task.scores(video.values) for video in held}
+    trainable = make_trainable(recipe, learn)
+    trainable.net.load_state_dict({name: torch.from_numpy(a) for name, a in outcome.progress.best.items()})
+    expected = {video.name: trainable.scores(video.values) for video in held}
     streamed = run_cameras(stage, {v.name: v.values[:, 0] for v in held}, np.random.default_rng(0))
     for name, scores in streamed.items():
         np.testing.assert_allclose([s.raw[0] for s in scores], expected[name], rtol=1e-5, atol=1e-6)
@@ -190,10 +190,14 @@ def test_the_reference_is_of_held_out_normal_frames_each_snippet_by_its_length()
     videos = [replace(v, frames=np.arange(1, len(v.values) + 1, dtype=np.int32)) for v in make_videos()]
     outcome = train(MIL, videos)
     learn, held = split(videos, MIL)
-    task = make_trainable(MIL, learn)
-    task.net.load_state_dict({name: torch.from_numpy(a) for name, a in outcome.progress.best.items()})
+    trainable = make_trainable(MIL, learn)
+    trainable.net.load_state_dict({name: torch.from_numpy(a) for name, a in outcome.progress.best.items()})
     scores = [
-        s for v in held if v.label == 0 for s, n in zip(task.scores(v.values), v.frames, strict=True) for _ in range(n)
+        s
+        for v in held
+        if v.label == 0
+        for s, n in zip(trainable.scores(v.values), v.frames, strict=True)
+        for _ in range(n)
     ]
     np.testing.assert_allclose(outcome.checkpoint.meta["reference"], np.quantile(scores, REFERENCE_LEVELS), rtol=1e-5)
     given = train(MIL, videos, normal_scores=np.linspace(0, 1, 1001, dtype=np.float32))
@@ -203,12 +207,12 @@ def test_the_reference_is_of_held_out_normal_frames_each_snippet_by_its_length()
 
 def test_standardised_inputs_end_up_in_the_first_layer():
     videos = make_videos(crops=2)
-    task = make_trainable(replace(MIL, standardise=True), videos)
+    trainable = make_trainable(replace(MIL, standardise=True), videos)
     x = videos[3].values
     unit = torch.nn.functional.normalize(torch.from_numpy(x), dim=2)
     with torch.no_grad():
-        plain = task.finished()(unit).mean(1).numpy()
-    np.testing.assert_allclose(plain, task.scores(x), rtol=1e-5)
+        plain = trainable.finished()(unit).mean(1).numpy()
+    np.testing.assert_allclose(plain, trainable.scores(x), rtol=1e-5)
     standard = Standard.of(videos)
     rows = np.concatenate([v.values.reshape(-1, D) for v in videos])
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True) - standard.mean) * standard.scale
