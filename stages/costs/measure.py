@@ -219,7 +219,7 @@ def _clock(device: str) -> Callable[[], float]:
 
 
 def _decoder_mb(source: Source, settings: DecodeSettings) -> float:
-    """MiB that a fork of this process has to itself amid decoding, as a decoder has; 0 where nobody says."""
+    """MiB that a fork of this process has to itself amid decoding, as a decoder has; 0 where that is not known."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:

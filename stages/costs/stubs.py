@@ -1,4 +1,4 @@
-"""What the stages made of a sample, to be played again and again at the cost of the bus alone."""
+"""Stubs of stages: their outputs for a sample, replayed, so that what is measured is the cost of the bus alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Learns what is normal: banks of samples, and how far held-out normal footage is from the banks of the rest."""
+"""The arrays of a `novelty` model from pieces of normal footage: its bank, and how far held-out footage is from the
+banks of the rest. Used by `oddwatch fit` (fit_checkpoint.py) and at the end of a warm-up (warmup.py).
+"""
 
 from __future__ import annotations
 

@@ -86,16 +86,16 @@ def _filled(path: Path, net: nn.Module, arrays: dict[str, np.ndarray], whose: st
 
 
 def imported_checkpoint(
-    published: ImportedNetwork, file: Path, extractor: str, preprocessing: dict, normal: Sequence[np.ndarray]
+    imported: ImportedNetwork, file: Path, extractor: str, preprocessing: dict, normal: Sequence[np.ndarray]
 ) -> Checkpoint:
     """A checkpoint of a network read from `file`, whose scores are calibrated on normal videos (T, crops, D).
 
     Raises CheckpointError when the features do not fit.
     """
     blank = make_checkpoint(
-        published.kind,
-        published.net,
-        published.config,
+        imported.kind,
+        imported.net,
+        imported.config,
         extractor=extractor,
         preprocessing=preprocessing,
         reference=np.zeros(len(REFERENCE_LEVELS)),

@@ -106,7 +106,7 @@ class LookaheadRTFM:
         return scores
 
     def _emit(self, headers: list[dict], scores: list[float], seen_to: int) -> list[Scores]:
-        """`scores` may be longer than `headers`: they begin at the oldest owed snippet."""
+        """`scores` may be longer than `headers`: they begin at the oldest pending snippet."""
         return [
             self._io.scores(header, score, seen_to - _next_frame(header))
             for header, score in zip(headers, scores, strict=False)

@@ -1,4 +1,4 @@
-"""ModelIO models on the features of a whole video at once: from files, or as their papers were evaluated."""
+"""Trained models on the features of a whole video at once: from files, or as their papers were evaluated."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from stages.training.bags import Bags, Video
+from stages.training.bags import Bags, TrainingVideo
 
 Arrays = dict[str, np.ndarray]
 Net = TypeVar("Net", bound=nn.Module)
@@ -49,7 +49,7 @@ class Loss(Protocol):
 
 
 class Trainable(Protocol):
-    """A network in training."""
+    """A network in training: what the loop must know of it."""
 
     @property
     def net(self) -> nn.Module: ...
@@ -99,8 +99,8 @@ class TrainingProgress:
 
 def train(
     trainable: Trainable,
-    training: Sequence[Video],
-    held: Sequence[Video],
+    training: Sequence[TrainingVideo],
+    held: Sequence[TrainingVideo],
     settings: Settings,
     *,
     start: TrainingProgress | None = None,
@@ -148,7 +148,7 @@ def _step(trainable: Trainable, abnormal: np.ndarray, normal: np.ndarray) -> flo
     return float(total.detach())
 
 
-def _auc(trainable: Trainable, held: Sequence[Video]) -> float | None:
+def _auc(trainable: Trainable, held: Sequence[TrainingVideo]) -> float | None:
     if not held:
         return None
     highest = [float(trainable.scores(video.values).max()) for video in held]

@@ -20,7 +20,7 @@ from stages.temporal.weak.mil import MILConfig
 from stages.temporal.weak.rtfm import RTFMConfig
 from stages.temporal.weak.segments import SEGMENTS
 from stages.training.bags import (
-    Video,
+    TrainingVideo,
     check_classes,
     check_groups,
     check_videos,
@@ -103,7 +103,9 @@ def check_split(entries: Sequence[ManifestEntry], validation: float) -> None:
         check_groups([label_of(entry) for entry in entries], [group_of(entry) for entry in entries], _folds(validation))
 
 
-def make_trainable(recipe: Recipe, training: Sequence[Video], device: str = "cpu") -> TrainableMIL | TrainableRTFM:
+def make_trainable(
+    recipe: Recipe, training: Sequence[TrainingVideo], device: str = "cpu"
+) -> TrainableMIL | TrainableRTFM:
     """The network at the start of training."""
     if isinstance(recipe.model, RTFMConfig):
         return TrainableRTFM(recipe.model, recipe.settings, device, recipe.segments)
@@ -111,7 +113,7 @@ def make_trainable(recipe: Recipe, training: Sequence[Video], device: str = "cpu
     return TrainableMIL(recipe.model, recipe.settings, device, recipe.segments, standard)
 
 
-def split(videos: Sequence[Video], recipe: Recipe) -> tuple[list[Video], list[Video]]:
+def split(videos: Sequence[TrainingVideo], recipe: Recipe) -> tuple[list[TrainingVideo], list[TrainingVideo]]:
     """(training, held-out) videos: no group on both sides. Raises OddwatchError for too few groups."""
     if recipe.validation == 0:
         return list(videos), []
@@ -122,14 +124,14 @@ def _folds(validation: float) -> int:
     return round(1 / validation)
 
 
-def identity(videos: Sequence[Video], recipe: Recipe, extractor: str) -> str:
+def identity(videos: Sequence[TrainingVideo], recipe: Recipe, extractor: str) -> str:
     """A hash of all that the result depends on: a training may only be resumed with the same."""
     parts = [VERSION, recipe.kind, asdict(recipe), extractor, fingerprint(videos)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def train_weak(
-    videos: Sequence[Video],
+    videos: Sequence[TrainingVideo],
     recipe: Recipe,
     *,
     extractor: str,
@@ -180,7 +182,7 @@ def train_weak(
     )
 
 
-def frame_scores(trainable: TrainableMIL | TrainableRTFM, videos: Sequence[Video]) -> np.ndarray:
+def frame_scores(trainable: TrainableMIL | TrainableRTFM, videos: Sequence[TrainingVideo]) -> np.ndarray:
     """The scores of all kept frames of the videos, float32 (N,)."""
     return np.concatenate([np.repeat(trainable.scores(video.values), video.frames) for video in videos])
 

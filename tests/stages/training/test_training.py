@@ -21,14 +21,14 @@ from stages.messages import REFERENCE_LEVELS
 from stages.temporal.registry import build_model
 from stages.temporal.weak.mil import MILConfig
 from stages.temporal.weak.rtfm import RTFMConfig
-from stages.training.bags import Bags, Video, grouped_folds, label_of
+from stages.training.bags import Bags, TrainingVideo, grouped_folds, label_of
 from stages.training.gather import chosen_split
 from stages.training.weak import train as weak
 from stages.training.weak.crossval import OutOfFold, cross_validate, mean_and_logistic
 from stages.training.weak.curves import curves_figure
 from stages.training.weak.loop import Point, Settings
 from stages.training.weak.mil import Standard
-from stages.training.weak.snapshot import load_progress, save_progress, snapshot_path
+from stages.training.weak.resume import load_progress, resume_path, save_progress
 from stages.training.weak.train import Recipe, make_trainable, reference_of, split, train_weak
 
 D = 6
@@ -50,7 +50,7 @@ def make_videos(count=16, crops=1, seed=0, groups=8):
         if i % 2:
             x[rng.integers(t), :, :3] += 2
         frames = np.full(t, 16, np.int32)
-        videos.append(Video(name=f"v{i}", label=i % 2, group=f"g{i % groups // 2}", values=x, frames=frames))
+        videos.append(TrainingVideo(name=f"v{i}", label=i % 2, group=f"g{i % groups // 2}", values=x, frames=frames))
     return videos
 
 
@@ -87,7 +87,7 @@ class Killed(Exception):
 @EACH
 @pytest.mark.parametrize("checks", [1, 2])
 def test_a_killed_training_resumed_ends_like_an_uninterrupted_one(tmp_path, recipe, checks):
-    path, seen = snapshot_path(tmp_path / "m.safetensors"), []
+    path, seen = resume_path(tmp_path / "m.safetensors"), []
 
     def keep_then_die(progress):
         save_progress(path, progress, "id")
@@ -262,7 +262,7 @@ def numbered(count, length=2):
     """Videos whose every feature is their number, in one view, and its negative in another."""
     values = [np.full((length, 1, 1), i, np.float32) for i in range(1, count + 1)]
     frames = np.full(length, 16, np.int32)
-    return [Video(name=f"{x[0]}", label=1, group="", values=x, frames=frames, views=(-x,)) for x in values]
+    return [TrainingVideo(name=f"{x[0]}", label=1, group="", values=x, frames=frames, views=(-x,)) for x in values]
 
 
 def test_no_video_comes_twice_in_a_batch_before_all_have_come():
@@ -420,14 +420,14 @@ def test_train_goes_on_after_a_kill(tmp_path, monkeypatch, capsys, manifest):
         save_progress(*arguments)
         raise Killed
 
-    monkeypatch.setattr("stages.training.weak.snapshot.save_progress", save_and_die)
+    monkeypatch.setattr("stages.training.weak.resume.save_progress", save_and_die)
     with pytest.raises(Killed):
         oddwatch(monkeypatch, *command, "--out", out)
-    monkeypatch.setattr("stages.training.weak.snapshot.save_progress", save_progress)
+    monkeypatch.setattr("stages.training.weak.resume.save_progress", save_progress)
     assert oddwatch(monkeypatch, *command, "--out", out, "--resume") == 0
     assert "going on after iteration 1 of 4" in capsys.readouterr().err
     assert out.read_bytes() == whole.read_bytes()
-    assert not snapshot_path(out).exists()
+    assert not resume_path(out).exists()
 
 
 def test_train_on_footage_uses_the_live_extractor_and_decoder(tmp_path, monkeypatch, capsys):
