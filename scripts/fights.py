@@ -30,13 +30,13 @@ from stages.files.checkpoint import save_checkpoint
 from stages.files.manifest import read_manifest
 from stages.temporal.weak.mil import MILConfig
 from stages.temporal.weak.rtfm import RTFMConfig
-from stages.training.bags import Video
+from stages.training.bags import TrainingVideo
 from stages.training.cache import FeatureCache, cache_folder
 from stages.training.gather import Footage, source_of
 from stages.training.weak.crossval import Fit, OutOfFold, Scorer, cross_validate, mean_and_logistic
 from stages.training.weak.loop import Settings, train
 from stages.training.weak.train import Recipe, make_trainable, split, train_weak
-from stages.weights.arrays import default_home
+from stages.weights.store import default_home
 
 FOLDS, SEEDS = 5, (0, 1, 2)
 MIL = Recipe(
@@ -63,17 +63,17 @@ BASELINES = {"I3D mean + logistic regression, C=1": 1.0, "I3D mean + logistic re
 def fit(recipe: Recipe) -> Fit:
     """A method for cross-validation."""
 
-    def fitted(training: Sequence[Video], seed: int) -> Scorer:
+    def fitted(training: Sequence[TrainingVideo], seed: int) -> Scorer:
         seeded = replace(recipe, settings=replace(recipe.settings, seed=seed))
         learn, inner = split(training, seeded)
-        task = make_trainable(seeded, learn)
-        train(task, learn, inner, seeded.settings)
-        return lambda video: task.scores(video.values)
+        trainable = make_trainable(seeded, learn)
+        train(trainable, learn, inner, seeded.settings)
+        return lambda video: trainable.scores(video.values)
 
     return fitted
 
 
-def clips(manifest: Path) -> tuple[list[Video], str, dict]:
+def clips(manifest: Path) -> tuple[list[TrainingVideo], str, dict]:
     """The clips with features, plain and mirrored; the extractor's id; the preprocessing."""
     settings = load_config(None)
     extractor = build_extractor("i3d", resolve_device("auto"))
@@ -135,7 +135,7 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def normal_frame_scores(runs: list[OutOfFold], videos: Sequence[Video]) -> np.ndarray:
+def normal_frame_scores(runs: list[OutOfFold], videos: Sequence[TrainingVideo]) -> np.ndarray:
     """Scores of all frames of normal clips while they were held out."""
     frames = {video.name: video.frames for video in videos if video.label == 0}
     return np.concatenate(
@@ -162,7 +162,7 @@ def main() -> None:
     plain = [replace(video, views=()) for video in videos]
     runs: dict[str, list[OutOfFold]] = {}
 
-    def cross(of: Sequence[Video], methods: dict[str, Fit]) -> None:
+    def cross(of: Sequence[TrainingVideo], methods: dict[str, Fit]) -> None:
         for seed in SEEDS:
             for run in cross_validate(of, methods, FOLDS, seed, partial(told, seed)):
                 runs.setdefault(run.method, []).append(run)

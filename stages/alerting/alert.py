@@ -1,4 +1,4 @@
-"""What is told to people: an event with a life."""
+"""The message that people get: one phase (open, update, close) of an event."""
 
 from __future__ import annotations
 

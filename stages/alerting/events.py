@@ -1,4 +1,6 @@
-"""Frames -> events. A pure state machine over times, so any frame rate and any split into snippets gives the same."""
+"""Frame scores -> events, with hysteresis. A pure state machine over times: any frame rate and any split into snippets
+give the same events.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ MOST_RECENT = 4096
 
 @dataclass(frozen=True, slots=True)
 class FrameScore:
-    """One decoded frame as events see it."""
+    """One decoded frame and its score."""
 
     frame: int
     time_s: float
@@ -42,12 +44,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class EventState:
-    """All that is remembered of a run between two frames."""
+    """All that is known of a run's events between two frames."""
 
     time_s: float = 0.0
     event: Event | None = None
     told_s: float = 0.0
-    """When the event was last told of."""
+    """When the event's last message was made."""
     quiet_until_s: float = 0.0
     recent: tuple[FrameScore, ...] = ()
     """The frames of the last min_length_s, and one before; empty while an event is open."""
@@ -61,7 +63,7 @@ PhaseChange = tuple[Phase, Event]
 
 
 def advance(
-    watch: EventState, moment: FrameScore, settings: AlertSettings, live: bool
+    before: EventState, now: FrameScore, settings: AlertSettings, live: bool
 ) -> tuple[EventState, list[PhaseChange]]:
     """The next frame: what is known after it, and what became of an event by it.
 
@@ -74,9 +76,9 @@ def advance(
     first of these. Frames without a score count as not raised; they neither pause an open event nor carry it on, and
     once they last longer than merge_gap_s it is closed.
     """
-    time_s = max(moment.time_s, watch.time_s)  # a camera's clock may step back
-    moment = replace(moment, time_s=time_s)
-    event, told_s, quiet_until_s, recent = watch.event, watch.told_s, watch.quiet_until_s, watch.recent
+    time_s = max(now.time_s, before.time_s)  # a camera's clock may step back
+    now = replace(now, time_s=time_s)
+    event, told_s, quiet_until_s, recent = before.event, before.told_s, before.quiet_until_s, before.recent
     changes: list[PhaseChange] = []
 
     def close(ending: Event) -> None:
@@ -87,34 +89,34 @@ def advance(
     if event and time_s - event.end_s > settings.merge_gap_s + EPSILON_S:
         close(event)
     if event:
-        event = _extended(event, moment, settings)
+        event = _extended(event, now, settings)
         if time_s - event.start_s >= settings.max_length_s - EPSILON_S:
             close(event)
         elif live and time_s - told_s >= settings.update_every_s - EPSILON_S:
             changes.append(("update", event))
             told_s = time_s
     else:
-        recent = _recent(recent, moment, settings.min_length_s)
+        recent = _recent(recent, now, settings.min_length_s)
         if time_s >= quiet_until_s - EPSILON_S and (event := _opened(recent, settings)):
             changes.append(("open", event))
             told_s, recent = time_s, ()
     return EventState(time_s, event, told_s, quiet_until_s, recent), changes
 
 
-def finish(watch: EventState, settings: AlertSettings) -> tuple[EventState, list[PhaseChange]]:
+def finish(before: EventState, settings: AlertSettings) -> tuple[EventState, list[PhaseChange]]:
     """The run is over: its event is closed. Only the cool-down is still known afterwards."""
-    if watch.event is None:
-        return EventState(quiet_until_s=watch.quiet_until_s), []
-    return EventState(quiet_until_s=watch.event.end_s + settings.cooldown_s), [("close", watch.event)]
+    if before.event is None:
+        return EventState(quiet_until_s=before.quiet_until_s), []
+    return EventState(quiet_until_s=before.event.end_s + settings.cooldown_s), [("close", before.event)]
 
 
-def _is_raised(moment: FrameScore, settings: AlertSettings) -> bool:
-    return moment.score is not None and moment.score >= settings.raise_at
+def _is_raised(now: FrameScore, settings: AlertSettings) -> bool:
+    return now.score is not None and now.score >= settings.raise_at
 
 
-def _recent(recent: tuple[FrameScore, ...], moment: FrameScore, min_length_s: float) -> tuple[FrameScore, ...]:
-    recent = (*recent[-MOST_RECENT + 1 :], moment)
-    since_s = moment.time_s - min_length_s + EPSILON_S
+def _recent(recent: tuple[FrameScore, ...], now: FrameScore, min_length_s: float) -> tuple[FrameScore, ...]:
+    recent = (*recent[-MOST_RECENT + 1 :], now)
+    since_s = now.time_s - min_length_s + EPSILON_S
     old = 0
     while old + 1 < len(recent) and recent[old + 1].time_s <= since_s:
         old += 1
@@ -131,24 +133,24 @@ def _opened(recent: tuple[FrameScore, ...], settings: AlertSettings) -> Event | 
         return None
     first = raised[0]
     event = Event(first.frame, first.time_s, first.frame, first.time_s, 0.0, {})
-    for moment in recent[recent.index(first) :]:
-        event = _extended(event, moment, settings)
+    for now in recent[recent.index(first) :]:
+        event = _extended(event, now, settings)
     return event
 
 
-def _extended(event: Event, moment: FrameScore, settings: AlertSettings) -> Event:
-    if moment.score is None:
+def _extended(event: Event, now: FrameScore, settings: AlertSettings) -> Event:
+    if now.score is None:
         return event
-    if moment.score < (settings.raise_at if event.paused else settings.clear_at):
+    if now.score < (settings.raise_at if event.paused else settings.clear_at):
         return event if event.paused else replace(event, paused=True)
     models = {**event.models}
-    for name, score in moment.models.items():
+    for name, score in now.models.items():
         models[name] = max(score, models.get(name, score))
     return replace(
         event,
-        end_frame=moment.frame,
-        end_s=moment.time_s,
-        peak=max(event.peak, moment.score),
+        end_frame=now.frame,
+        end_s=now.time_s,
+        peak=max(event.peak, now.score),
         models=models,
         paused=False,
     )

@@ -1,4 +1,4 @@
-"""What alerting remembers of a camera between two messages, as a stage state."""
+"""What alerting keeps of a camera between two messages, to and from the arrays of a stage's state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stages.stage import State
 
 @dataclass(frozen=True, slots=True)
 class PeakThumb:
-    """The picture of the oddest raised frame of an event that is open or may be beginning."""
+    """The thumbnail of the highest raised frame of an event that is open or may be beginning."""
 
     score: float = 0.0
     jpeg: bytes = b""
@@ -23,46 +23,46 @@ class PeakThumb:
 
 @dataclass(frozen=True, slots=True)
 class AlertingState:
-    """All that outlives a call."""
+    """All that alerting knows of a camera after a message."""
 
     ledger: Ledger | None = None
-    watch: EventState = field(default_factory=EventState)
-    evidence: PeakThumb = field(default_factory=PeakThumb)
+    events: EventState = field(default_factory=EventState)
+    peak: PeakThumb = field(default_factory=PeakThumb)
     hashes: Mapping[str, str] = field(default_factory=dict)
     """model -> hash, of the models seen in this run."""
 
 
 def load_alerting(state: State) -> AlertingState:
-    """The memory in a state; {} is a fresh one."""
+    """What a state holds; {} is a fresh start. (Its names, `watch` and `evidence`, are those of older versions.)"""
     if not state:
         return AlertingState()
-    told = json.loads(state["memory"].tobytes())
-    ledger, watch = told["ledger"], told["watch"]
+    saved = json.loads(state["memory"].tobytes())
+    ledger, events = saved["ledger"], saved["watch"]
     return AlertingState(
         ledger=Ledger(**{**ledger, "account": Account(**ledger["account"])}) if ledger else None,
-        watch=EventState(
+        events=EventState(
             **{
-                **watch,
-                "event": Event(**watch["event"]) if watch["event"] else None,
-                "recent": tuple(FrameScore(**m) for m in watch["recent"]),
+                **events,
+                "event": Event(**events["event"]) if events["event"] else None,
+                "recent": tuple(FrameScore(**frame) for frame in events["recent"]),
             }
         ),
-        evidence=PeakThumb(told["evidence_score"], state["evidence_jpeg"].tobytes()),
-        hashes=told["hashes"],
+        peak=PeakThumb(saved["evidence_score"], state["evidence_jpeg"].tobytes()),
+        hashes=saved["hashes"],
     )
 
 
-def save_alerting(memory: AlertingState) -> State:
-    """The memory as a state: readable JSON, and the picture as it is."""
-    told = {
-        "ledger": memory.ledger,
-        "watch": memory.watch,
-        "evidence_score": memory.evidence.score,
-        "hashes": memory.hashes,
+def save_alerting(known: AlertingState) -> State:
+    """As a state: readable JSON, and the thumbnail as it is."""
+    saved = {
+        "ledger": known.ledger,
+        "watch": known.events,
+        "evidence_score": known.peak.score,
+        "hashes": known.hashes,
     }
     return {
-        "memory": np.frombuffer(json.dumps(told, allow_nan=False, default=_by_field).encode(), np.uint8),
-        "evidence_jpeg": np.frombuffer(memory.evidence.jpeg, np.uint8),
+        "memory": np.frombuffer(json.dumps(saved, allow_nan=False, default=_by_field).encode(), np.uint8),
+        "evidence_jpeg": np.frombuffer(known.peak.jpeg, np.uint8),
     }
 
 

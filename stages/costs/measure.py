@@ -97,22 +97,22 @@ def sample_facts(path: Path) -> SampleFacts:
         )  # fmt: skip
 
 
-def measure(task: MeasureSetup, at_once: int) -> tuple[StageCosts, SampleOutputs]:
+def measure(setup: MeasureSetup, at_once: int) -> tuple[StageCosts, SampleOutputs]:
     """Costs with `at_once` processes measuring the same at the same time: cores share caches, memory and clock speed,
     so a core among busy ones is slower than one alone, and at capacity all are busy.
 
     Raises SourceError, WeightsError, CheckpointError.
     """
     with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
-        found = [f.result() for f in [pool.submit(_measure, task, n == 0) for n in range(at_once)]]
+        found = [f.result() for f in [pool.submit(_measure, setup, n == 0) for n in range(at_once)]]
     costs = [c for c, _ in found]
     mean = StageCosts(
         decode_s=_mean(c.decode_s for c in costs),
         decoder_mb=_mean(c.decoder_mb for c in costs),
         stages={name: _mean(c.stages[name] for c in costs) for name in costs[0].stages},
     )
-    recording = next(r for _, r in found if r is not None)
-    return mean, recording
+    sample = next(r for _, r in found if r is not None)
+    return mean, sample
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -120,32 +120,32 @@ def _mean(values: Iterable[float]) -> float:
     return sum(found) / len(found)
 
 
-def _measure(task: MeasureSetup, record: bool) -> tuple[StageCosts, SampleOutputs | None]:
-    source = _source(task.sample)
-    decoder_mb = _decoder_mb(source, task.decode)
-    decode_s, snippets = _decode(source, task.decode)
+def _measure(setup: MeasureSetup, record: bool) -> tuple[StageCosts, SampleOutputs | None]:
+    source = _source(setup.sample)
+    decoder_mb = _decoder_mb(source, setup.decode)
+    decode_s, snippets = _decode(source, setup.decode)
     stages: dict[str, float] = {}
-    answers: dict[str, Sequence[StageOutput]] = {}
-    for name in sorted({m.features for m in task.models.values() if m.features is not None}):
-        extractor = StageProcessor(build_extractor(name, task.device, task.precision, task.engine))
-        passed = _pass(extractor, looped(snippets, camera="sample", run_ms=0, fps=task.fps), len(snippets), task)
-        stages[f"features:{name}"], answers[f"features:{name}"] = passed
-    for name, model in task.models.items():
+    outputs: dict[str, Sequence[StageOutput]] = {}
+    for name in sorted({m.features for m in setup.models.values() if m.features is not None}):
+        extractor = StageProcessor(build_extractor(name, setup.device, setup.precision, setup.engine))
+        passed = _pass(extractor, looped(snippets, camera="sample", run_ms=0, fps=setup.fps), len(snippets), setup)
+        stages[f"features:{name}"], outputs[f"features:{name}"] = passed
+    for name, model in setup.models.items():
         checkpoint = load_checkpoint(model.checkpoint, model.kind) if model.checkpoint is not None else None
-        work = StageProcessor(build_model(model.kind, name, checkpoint, task.device))
-        inputs: Iterator[Snippet | Features] = looped(snippets, camera="sample", run_ms=0, fps=task.fps)
+        work = StageProcessor(build_model(model.kind, name, checkpoint, setup.device))
+        inputs: Iterator[Snippet | Features] = looped(snippets, camera="sample", run_ms=0, fps=setup.fps)
         if model.features is not None:
-            inputs = _described(inputs, answers[f"features:{model.features}"])
-        stages[f"temporal:{name}"], answers[f"temporal:{name}"] = _pass(work, inputs, len(snippets), task, WARM_S)
+            inputs = _described(inputs, outputs[f"features:{model.features}"])
+        stages[f"temporal:{name}"], outputs[f"temporal:{name}"] = _pass(work, inputs, len(snippets), setup, WARM_S)
     costs = StageCosts(decode_s=decode_s, decoder_mb=decoder_mb, stages=stages)
-    return costs, SampleOutputs(snippets, answers) if record else None
+    return costs, SampleOutputs(snippets, outputs) if record else None
 
 
 def _described(snippets: Iterator[Snippet | Features], made: Sequence[StageOutput]) -> Iterator[Features]:
     for snippet in snippets:
-        answer = made[snippet.seq % len(made)].made
-        assert isinstance(answer, Features)
-        yield replace(answer, **snippet.header())
+        output = made[snippet.seq % len(made)].made
+        assert isinstance(output, Features)
+        yield replace(output, **snippet.header())
 
 
 def _source(path: Path) -> Source:
@@ -180,12 +180,12 @@ def _decode(source: Source, settings: DecodeSettings) -> tuple[float, list[Snipp
 
 
 def _pass(
-    work: StageProcessor, inputs: Iterable[Snippet | Features], length: int, task: MeasureSetup, warm_s: float = 0.0
+    work: StageProcessor, inputs: Iterable[Snippet | Features], length: int, setup: MeasureSetup, warm_s: float = 0.0
 ) -> tuple[float, list[StageOutput]]:
-    """Seconds per snippet once warm, and the answers to the last `length` snippets (fewer where time runs out)."""
-    clock = _clock(task.device)
+    """Seconds per snippet once warm, and the outputs for the last `length` snippets (fewer where time runs out)."""
+    clock = _clock(setup.device)
     state: State = {}
-    answers: list[StageOutput] = []
+    outputs: list[StageOutput] = []
     spent: list[float] = []
     deadline = time.monotonic() + STAGE_S
     made: list[Features | Scores] = []
@@ -195,15 +195,15 @@ def _pass(
         spent.append(clock() - begun_s)
         state = result.state
         made += [m for m in result.messages if isinstance(m, Features | Scores)]
-        # A model that looks ahead says nothing at first; its answers are of one size anyway.
+        # A model that looks ahead says nothing at first; its outputs are of one size anyway.
         if made:
-            answers = [*answers, StageOutput(made[-1], state)][-length:]
-        is_warm = float(message.times_s[-1]) >= warm_s and len(answers) == length
-        if len(answers) > 1 and (is_warm or time.monotonic() > deadline):
+            outputs = [*outputs, StageOutput(made[-1], state)][-length:]
+        is_warm = float(message.times_s[-1]) >= warm_s and len(outputs) == length
+        if len(outputs) > 1 and (is_warm or time.monotonic() > deadline):
             break
     # The first ones include what is done once; a run's first snippet costs less or more than the others.
     usual = spent[-max(1, min(length, len(spent) - 2)) :]
-    return sum(usual) / len(usual), answers
+    return sum(usual) / len(usual), outputs
 
 
 def _clock(device: str) -> Callable[[], float]:
@@ -219,7 +219,7 @@ def _clock(device: str) -> Callable[[], float]:
 
 
 def _decoder_mb(source: Source, settings: DecodeSettings) -> float:
-    """MiB that a fork of this process has to itself amid decoding, as a decoder has; 0 where nobody says."""
+    """MiB that a fork of this process has to itself amid decoding, as a decoder has; 0 where that is not known."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:

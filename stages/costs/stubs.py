@@ -1,4 +1,4 @@
-"""What the stages made of a sample, to be played again and again at the cost of the bus alone."""
+"""Stubs of stages: their outputs for a sample, replayed, so that what is measured is the cost of the bus alone."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class StageOutput:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleOutputs:
-    """Snippets of a sample and every stage's answers to them (`features:motion`, `temporal:novelty`)."""
+    """Snippets of a sample and every stage's outputs for them (`features:motion`, `temporal:novelty`)."""
 
     snippets: Sequence[Snippet]
-    answers: Mapping[str, Sequence[StageOutput]]
+    outputs: Mapping[str, Sequence[StageOutput]]
 
 
 def looped(
@@ -43,11 +43,11 @@ def looped(
 
 
 class StubProcessor:
-    """A features or temporal stage that knows its answers already: what is left is what moving messages costs."""
+    """A features or temporal stage with canned outputs: what is left is the cost of moving messages."""
 
-    def __init__(self, answers: Sequence[StageOutput], model: str = "") -> None:
+    def __init__(self, outputs: Sequence[StageOutput], model: str = "") -> None:
         """`model`: the name of a temporal model in the camera's configuration."""
-        self._answers = answers
+        self._outputs = outputs
         self._model = model
 
     def run(self, batch: Sequence[tuple[Inputs, State]]) -> list[Result]:
@@ -56,7 +56,7 @@ class StubProcessor:
     def _one(self, message: Message) -> Result:
         if isinstance(message, Gap | End):
             return Result([message], {})
-        answer = self._answers[message.seq % len(self._answers)]
-        made = replace(answer.made, **message.header())
+        output = self._outputs[message.seq % len(self._outputs)]
+        made = replace(output.made, **message.header())
         after = {"_run_ms": as_array(message.run_ms), "_next_frame": as_array(message.next_frame)}
-        return Result([made], answer.state | after)
+        return Result([made], output.state | after)

@@ -10,7 +10,7 @@ Heartbeat = Callable[[], None]
 
 
 def no_heartbeat() -> None:
-    """Nobody watches."""
+    """Does nothing: no one waits for a sign of life."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

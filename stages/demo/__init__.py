@@ -1,3 +1,3 @@
-"""The demo's footage: a simulated courtyard, filmed. A seed comes in; a normal film and one with planted oddities go
-out.
+"""The demo's footage: a simulated courtyard, filmed by one camera. A seed comes in; a normal film, a film with planted
+anomalies and the manifest of where they are go out.
 """

@@ -1,3 +1,3 @@
-"""How good scores are: ground truth and score tables come in; ROC-AUC, AP, events found, false alarms and plots go
-out.
+"""How good scores are, against ground truth. A manifest's intervals, score tables and alerts come in; ROC-AUC, average
+precision, events found, delays, false alarms per hour and plots go out. Published annotations become manifests here.
 """

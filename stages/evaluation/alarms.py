@@ -14,12 +14,12 @@ def alarms(times_s: np.ndarray, score: np.ndarray, settings: AlertSettings) -> l
 
     By the rules of live alerts: minimum length, clear level, gap merging, cool-down.
     """
-    watch, changes = EventState(), list[PhaseChange]()
+    state, changes = EventState(), list[PhaseChange]()
     for frame, (time_s, value) in enumerate(zip(times_s.tolist(), score.tolist(), strict=True)):
         known = value if value == value else None
-        watch, new = advance(watch, FrameScore(frame, time_s, known), settings, False)
+        state, new = advance(state, FrameScore(frame, time_s, known), settings, False)
         changes += new
-    changes += finish(watch, settings)[1]
+    changes += finish(state, settings)[1]
     return [(event.start_frame, event.end_frame) for phase, event in changes if phase == "close"]
 
 

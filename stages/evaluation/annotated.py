@@ -45,7 +45,7 @@ MASKS = "_gt"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundVideo:
     """A video in the user's folder: footage, or features of it."""
 
     path: Path
@@ -61,7 +61,7 @@ class Found:
             return sum(1 for _ in pictures)
 
 
-def videos_in(folder: Path) -> dict[str, Found]:
+def videos_in(folder: Path) -> dict[str, FoundVideo]:
     """The footage in a folder by name, or the feature files where there is none.
 
     Raises UsageError for neither, or two videos of one name.
@@ -73,18 +73,18 @@ def videos_in(folder: Path) -> dict[str, Found]:
         if not features:
             raise
         wholes = [p.with_name(CROP.sub("", p.stem) + p.suffix) for p in features]
-        return {whole.stem: Found(whole, None) for whole in wholes}
-    found: dict[str, Found] = {}
+        return {whole.stem: FoundVideo(whole, None) for whole in wholes}
+    found: dict[str, FoundVideo] = {}
     for source in sources:
         path = Path(source.uri)
         name = path.name if source.kind == "images" else path.stem
         if name in found:
             raise UsageError(f"{path} and {found[name].path}: two videos of one name; give a folder that has one")
-        found[name] = Found(path, source)
+        found[name] = FoundVideo(path, source)
     return found
 
 
-def by_name(annotated: Iterable[str], videos: Mapping[str, Found]) -> dict[str, Found]:
+def by_name(annotated: Iterable[str], videos: Mapping[str, FoundVideo]) -> dict[str, FoundVideo]:
     """Annotated name -> its video: of that name, or of that name and an ending (`Abuse028_x264_i3d`)."""
     matched = {}
     for name in annotated:
@@ -97,12 +97,12 @@ def by_name(annotated: Iterable[str], videos: Mapping[str, Found]) -> dict[str, 
     return matched
 
 
-def by_number(videos: Mapping[str, Found], name: str) -> dict[str, Found]:
+def by_number(videos: Mapping[str, FoundVideo], name: str) -> dict[str, FoundVideo]:
     """Videos that are named by a number (`01.avi`, `Test001`), under `name` with that number: `Test{:03}`.
 
     Published folders of masks beside them (`Test001_gt`) are none. Raises UsageError for two videos of one number.
     """
-    matched: dict[str, Found] = {}
+    matched: dict[str, FoundVideo] = {}
     for own, video in videos.items():
         if own.endswith(MASKS) or not (number := NUMBER.search(own)):
             continue
@@ -114,33 +114,35 @@ def by_number(videos: Mapping[str, Found], name: str) -> dict[str, Found]:
     return matched
 
 
-Count = Callable[[Mapping[str, Found]], dict[str, int]]
+Count = Callable[[Mapping[str, FoundVideo]], dict[str, int]]
 """Name -> frames of each video; takes long on footage, and may show progress."""
 
 
-def from_ucf_crime(path: Path, videos: Mapping[str, Found], count: Count, convention: Convention = MATLAB) -> Labelled:
+def from_ucf_crime(
+    path: Path, videos: Mapping[str, FoundVideo], count: Count, convention: Convention = MATLAB
+) -> AnnotatedVideos:
     """Temporal_Anomaly_Annotation.txt."""
     return _from_lines(path, videos, lambda text, frames: ucfcrime(text, frames, convention), count)
 
 
-def from_xd_violence(path: Path, videos: Mapping[str, Found], count: Count) -> Labelled:
+def from_xd_violence(path: Path, videos: Mapping[str, FoundVideo], count: Count) -> AnnotatedVideos:
     """annotations.txt; videos that it omits are normal."""
     matched, text, left = _lines_of(path, videos)
     used = {id(video) for video in matched.values()}
     matched |= {name: video for name, video in videos.items() if id(video) not in used}
-    return Labelled(matched, xd_violence(text, count(matched)), left)
+    return AnnotatedVideos(matched, xd_violence(text, count(matched)), left)
 
 
-def from_shanghaitech(folder: Path, videos: Mapping[str, Found], count: Count) -> Labelled:
+def from_shanghaitech(folder: Path, videos: Mapping[str, FoundVideo], count: Count) -> AnnotatedVideos:
     """test_frame_mask/*.npy, a mask for each test video."""
     names = [p.stem for p in sorted(folder.glob("*.npy"))]
     if not names:
         raise UsageError(f"{folder}: holds no masks like 01_0014.npy; give the folder test_frame_mask")
     matched = by_name(names, videos)
-    return Labelled(matched, shanghaitech(folder, count(matched)), [n for n in names if n not in matched])
+    return AnnotatedVideos(matched, shanghaitech(folder, count(matched)), [n for n in names if n not in matched])
 
 
-def from_ucsd(path: Path, videos: Mapping[str, Found], count: Count) -> Labelled:
+def from_ucsd(path: Path, videos: Mapping[str, FoundVideo], count: Count) -> AnnotatedVideos:
     """UCSDped2.m, ped2.mat, pixel masks in one .npz by video, or the folder with Test001_gt/*.bmp."""
     matched = by_number(videos, "Test{:03}")
     frames = count(matched)
@@ -151,24 +153,24 @@ def from_ucsd(path: Path, videos: Mapping[str, Found], count: Count) -> Labelled
     if path.suffix == ".npz":
         return _from_masks(_arrays(path), matched, frames, path)
     truth = gt_mat(path, frames) if path.suffix == ".mat" else ucsd(_text(path), frames)
-    return Labelled(matched, truth, [])
+    return AnnotatedVideos(matched, truth, [])
 
 
-def from_avenue(path: Path, videos: Mapping[str, Found], count: Count) -> Labelled:
+def from_avenue(path: Path, videos: Mapping[str, FoundVideo], count: Count) -> AnnotatedVideos:
     """testing_label_mask/1_label.mat ..., or avenue.mat of future-frame codes."""
     matched = by_number(videos, "{:02}")
     frames = count(matched)
     if not path.is_dir():
-        return Labelled(matched, gt_mat(path, frames), [])
+        return AnnotatedVideos(matched, gt_mat(path, frames), [])
     labels = {name: path / f"{int(name)}_label.mat" for name in matched}
-    return Labelled(matched, {name: avenue_pixels(label, frames[name]) for name, label in labels.items()}, [])
+    return AnnotatedVideos(matched, {name: avenue_pixels(label, frames[name]) for name, label in labels.items()}, [])
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class AnnotatedVideos:
     """Annotated videos."""
 
-    videos: Mapping[str, Found]
+    videos: Mapping[str, FoundVideo]
     truth: Truth
     missing: Sequence[str]
     """Annotated names that no video was found for."""
@@ -189,13 +191,13 @@ class Labelled:
 
 
 def _from_lines(
-    path: Path, videos: Mapping[str, Found], parse: Callable[[str, Mapping[str, int]], Truth], count: Count
-) -> Labelled:
+    path: Path, videos: Mapping[str, FoundVideo], parse: Callable[[str, Mapping[str, int]], Truth], count: Count
+) -> AnnotatedVideos:
     matched, text, left = _lines_of(path, videos)
-    return Labelled(matched, parse(text, count(matched)), left)
+    return AnnotatedVideos(matched, parse(text, count(matched)), left)
 
 
-def _lines_of(path: Path, videos: Mapping[str, Found]) -> tuple[dict[str, Found], str, list[str]]:
+def _lines_of(path: Path, videos: Mapping[str, FoundVideo]) -> tuple[dict[str, FoundVideo], str, list[str]]:
     """Videos by annotated name, the lines about them, and the names of those that are not there."""
     lines = [line for line in _text(path).splitlines() if line.strip()]
     names = [line.split()[0] for line in lines]
@@ -205,8 +207,8 @@ def _lines_of(path: Path, videos: Mapping[str, Found]) -> tuple[dict[str, Found]
 
 
 def _from_masks(
-    masks: Iterable[tuple[str, np.ndarray]], videos: Mapping[str, Found], frames: Mapping[str, int], path: Path
-) -> Labelled:
+    masks: Iterable[tuple[str, np.ndarray]], videos: Mapping[str, FoundVideo], frames: Mapping[str, int], path: Path
+) -> AnnotatedVideos:
     truth: Truth = {}
     missing = []
     for own, mask in masks:
@@ -218,7 +220,7 @@ def _from_masks(
             missing.append(own)
     if not truth:
         raise UsageError(f"{path}: holds no mask of one of the videos")
-    return Labelled(videos, truth, missing)
+    return AnnotatedVideos(videos, truth, missing)
 
 
 def _arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -20,7 +20,7 @@ from stages.files.scores_csv import ScoresTable
 
 Format = Literal["png", "svg"]
 PlottedVideo = tuple[str, ScoresTable, Sequence[Interval] | None]
-"""Name, scores and anomalous intervals (None if unknown) of one video."""
+"""Name, scores and anomalous intervals (None if unknown) of a video: a row of the timelines."""
 
 BLUE, PURPLE, INK, FAINT = "#0072b2", "#b3589a", "#1c2530", "#8a949e"
 OTHERS = ("#009e73", "#cc79a7", "#e69f00", "#56b4e9")

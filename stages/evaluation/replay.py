@@ -1,4 +1,4 @@
-"""Scores that did not come out of a stream, as the table that a stream would have left."""
+"""Scores of whole videos or feature files, as the table that scoring them as a stream would give."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.alerting.calibration import calibrate
-from stages.alerting.fusion import fuse
+from stages.alerting.fusion import calibrate, fuse
 from stages.alerting.settings import AlertSettings
 from stages.decode.settings import DecodeSettings
 from stages.decode.source import Source
@@ -21,7 +20,7 @@ from stages.temporal.weak.whole_video import Scorer
 
 ROW_FRAMES = 16
 FILE_FPS = 30.0
-"""A row of a feature file stands for 16 frames of 30 in a second, as in UCF-Crime: files do not say it themselves."""
+"""A row of a feature file stands for 16 frames of 30 in a second, as in UCF-Crime: files do not say."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

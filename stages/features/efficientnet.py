@@ -12,8 +12,7 @@ from stages.errors import WeightsError
 from stages.features.clips import Backbone, ClipExtractor, usable
 from stages.features.nets.efficientnet_lite0 import DIM, EfficientNetLite0
 from stages.features.pictures import squashed, ten
-from stages.weights.arrays import default_home
-from stages.weights.torch_files import load_state
+from stages.weights.store import default_home, load_weights
 
 SIDE = 224
 
@@ -59,7 +58,7 @@ BACKBONE = Backbone(
 
 def load_network(home: Path | None = None) -> tuple[EfficientNetLite0, str]:
     """The network with its classifier, and the hash of its weights. Raises WeightsError."""
-    state, sha256 = load_state(BACKBONE.name, home or default_home(os.environ), os.environ)
+    state, sha256 = load_weights(BACKBONE.name, home or default_home(os.environ), os.environ)
     net = EfficientNetLite0()
     try:
         net.load_state_dict(state)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stages.features.clips import Backbone, ClipExtractor, usable
 from stages.features.nets.i3d_net import DIM, I3D, i3d_from_arrays
 from stages.features.pictures import at_least, squashed, ten
-from stages.weights.arrays import default_home, load_weights
+from stages.weights.store import default_home, load_weights
 
 SIDE = 224
 MIN_FRAMES = 16
@@ -66,5 +66,5 @@ def i3d_extractor(net: I3D, weights_sha256: str, device: str = "cpu", precision:
 def build(name: str = "i3d", device: str = "cpu", precision: str = "fp32", home: Path | None = None) -> ClipExtractor:
     """The extractor with the weights installed under `home`. Raises WeightsError with the remedy if there are none."""
     usable(device, precision)
-    arrays, sha256 = load_weights(name, home or default_home(os.environ))
+    arrays, sha256 = load_weights(name, home or default_home(os.environ), os.environ)
     return i3d_extractor(i3d_from_arrays(arrays), sha256, device, precision)

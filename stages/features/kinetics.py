@@ -17,8 +17,7 @@ from torch import nn
 from stages.errors import WeightsError
 from stages.features.clips import Backbone, ClipExtractor, standardised, usable
 from stages.features.pictures import at_least, bilinear, centre, exactly, short_side, ten
-from stages.weights.arrays import default_home
-from stages.weights.torch_files import load_state
+from stages.weights.store import default_home, load_weights
 
 Colour = tuple[float, float, float]
 
@@ -78,7 +77,7 @@ def build_kinetics(
     Raises WeightsError with the remedy if they are not installed, or are of another network.
     """
     usable(device, precision)
-    state, sha256 = load_state(about.name, home or default_home(os.environ), os.environ)
+    state, sha256 = load_weights(about.name, home or default_home(os.environ), os.environ)
     network = make()
     try:
         network.load_state_dict(state)

@@ -1,1 +1,3 @@
-"""The files that are read and written: checkpoints, score CSVs, manifests, foreign arrays; whole or not at all."""
+"""The files that users keep: checkpoints, score CSVs, manifests, and the arrays of others (MATLAB, torch). Paths come
+in; validated values go out, or an error that names file and remedy. What is written is whole or absent.
+"""

@@ -10,8 +10,8 @@ import numpy as np
 
 from stages.evaluation.metrics import scored_seconds
 from stages.report.chart import model_lines, spark, timeline
+from stages.report.formatting import clock, count, duration, percent, plain
 from stages.report.video import ReportVideo
-from stages.report.words import clock, count, duration, percent, plain
 
 SEVERITIES = ("low", "medium", "high", "critical")
 SNAPSHOTS = 8

@@ -9,8 +9,8 @@ import numpy as np
 from stages.evaluation.envelope import envelope
 from stages.evaluation.evaluate import Metrics
 from stages.evaluation.metrics import runs_of
+from stages.report.formatting import clock, count, plain
 from stages.report.video import ReportVideo
-from stages.report.words import clock, count, plain
 
 POINTS, MODEL_POINTS, SPARK_POINTS = 600, 300, 80
 GRID = 1000

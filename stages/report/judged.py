@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from stages.evaluation.evaluate import Metrics
 from stages.evaluation.seeds import FIGURES
 from stages.report.chart import roc
-from stages.report.words import count, plain
+from stages.report.formatting import count, plain
 
 NOTES = 50
 """Lines about videos that could not be judged; metrics.json has all."""

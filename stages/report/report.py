@@ -15,9 +15,9 @@ from string import Template
 from stages.evaluation.evaluate import Metrics
 from stages.files.atomic import write_whole
 from stages.report.card import SEVERITIES, Card, article, picture, reduce, row, trouble
+from stages.report.formatting import count, duration, percent, plain
 from stages.report.judged import judged
 from stages.report.video import ReportVideo
-from stages.report.words import count, duration, percent, plain
 
 __all__ = ["ReportVideo", "write_report"]
 

@@ -1,1 +1,4 @@
-"""Temporal models: features or snippets come in; raw scores go out, one a frame."""
+"""Temporal models: how odd each frame is. Features (or snippets) of one camera come in, in order, with the model's
+state of that camera; raw scores go out, one per kept frame, with the quantiles of normal scores that alerting
+calibrates by.
+"""

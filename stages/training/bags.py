@@ -1,4 +1,4 @@
-"""Bags: videos of which only is known whether they hold something anomalous, ready to train on.
+"""Bags (of multiple-instance learning): videos of which only the label is known, ready to train on.
 
 A bag is one video, or a chain of several of its class: many short clips teach more as few long videos.
 """
@@ -21,8 +21,8 @@ Pool = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Video:
-    """One video of a manifest and its features."""
+class TrainingVideo:
+    """A video to train on or to hold out: its features and its label."""
 
     name: str
     label: int
@@ -68,7 +68,7 @@ def check_classes(labels: Sequence[int]) -> None:
         )
 
 
-def check_videos(videos: Sequence[Video]) -> None:
+def check_videos(videos: Sequence[TrainingVideo]) -> None:
     """Raises ConfigError unless both classes are there and all features have one shape."""
     check_classes([video.label for video in videos])
     first = videos[0]
@@ -90,7 +90,7 @@ def check_groups(labels: Sequence[int], groups: Sequence[str], folds: int) -> No
         )
 
 
-def fingerprint(videos: Sequence[Video]) -> str:
+def fingerprint(videos: Sequence[TrainingVideo]) -> str:
     """A hash of everything that is learnt from."""
     digest = hashlib.sha256()
     for video in videos:
@@ -100,7 +100,9 @@ def fingerprint(videos: Sequence[Video]) -> str:
     return digest.hexdigest()
 
 
-def grouped_folds(videos: Sequence[Video], folds: int, seed: int) -> list[tuple[list[Video], list[Video]]]:
+def grouped_folds(
+    videos: Sequence[TrainingVideo], folds: int, seed: int
+) -> list[tuple[list[TrainingVideo], list[TrainingVideo]]]:
     """(training, held-out) videos of each fold: no group on both sides, classes in proportion as far as groups allow.
 
     Raises OddwatchError when a side would lack a class.
@@ -123,7 +125,7 @@ def grouped_folds(videos: Sequence[Video], folds: int, seed: int) -> list[tuple[
 class Bags:
     """Draws training batches of one class. The same seed and step give the same bags, in whatever order asked."""
 
-    def __init__(self, videos: Sequence[Video], chain: int, pool: Pool) -> None:
+    def __init__(self, videos: Sequence[TrainingVideo], chain: int, pool: Pool) -> None:
         if chain < 1 or not videos:
             raise ValueError(f"need chain >= 1 and videos, got {chain} and {len(videos)}")
         self._views = [(video.values, *video.views) for video in videos]

@@ -13,7 +13,7 @@ from stages.errors import ConfigError, UsageError
 from stages.features.feature_files import is_feature_file, read_features
 from stages.features.registry import Extractor
 from stages.files.manifest import ManifestEntry
-from stages.training.bags import Video, group_of, label_of
+from stages.training.bags import TrainingVideo, group_of, label_of
 from stages.training.cache import FeatureCache
 from stages.training.mirrored import Mirrored
 
@@ -31,14 +31,16 @@ class Footage:
     mirrored: bool = False
     """Whether the mirror image is learnt from as well, at twice the cost of extraction."""
 
-    def video(self, entry: ManifestEntry, source: Source, on_frames: Callable[[int], None] | None = None) -> Video:
+    def video(
+        self, entry: ManifestEntry, source: Source, on_frames: Callable[[int], None] | None = None
+    ) -> TrainingVideo:
         """Raises what FeatureCache.features raises."""
         plain = self.cache.features(source, self.extractor, self.settings, on_frames)
         views: tuple[np.ndarray, ...] = ()
         if self.mirrored:
             mirror = self.cache.features(source, Mirrored(self.extractor), self.settings, on_frames)
             views = (mirror.values[:, None],)
-        return Video(
+        return TrainingVideo(
             name=entry.video,
             label=label_of(entry),
             group=group_of(entry),
@@ -83,13 +85,13 @@ def source_of(entry: ManifestEntry) -> Source:
     return sources[0]
 
 
-def video_of_file(entry: ManifestEntry) -> Video:
+def video_of_file(entry: ManifestEntry) -> TrainingVideo:
     """A video whose features others extracted. Raises SourceError."""
     values = read_features(entry.path)
     frames = np.full(len(values), FILE_FRAMES, np.int32)
-    return Video(name=entry.video, label=label_of(entry), group=group_of(entry), values=values, frames=frames)
+    return TrainingVideo(name=entry.video, label=label_of(entry), group=group_of(entry), values=values, frames=frames)
 
 
-def file_extractor(videos: Sequence[Video]) -> str:
+def file_extractor(videos: Sequence[TrainingVideo]) -> str:
     """What a checkpoint says it was trained on when that came from files: nothing that runs live."""
     return f"file@{videos[0].values.shape[2]}"

@@ -37,7 +37,7 @@ CONNECT_S = 15
 RESUMES = 5
 """How often one call picks up a broken download again, as long as each try brings something."""
 
-Progress = Callable[[int, int], None]
+OnBytes = Callable[[int, int], None]
 """Called with (bytes so far, bytes in all)."""
 
 
@@ -84,7 +84,7 @@ def _pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
     return {key: str(ast.literal_eval(value)) for key, _, value in lines if value[:1] in ("'", '"')}
 
 
-def fetch(file: PinnedFile, folder: Path, index: PackageIndex, progress: Progress | None = None) -> Path:
+def fetch(file: PinnedFile, folder: Path, index: PackageIndex, on_bytes: OnBytes | None = None) -> Path:
     """`file` in `folder`, verified; a download broken off earlier goes on where it stopped.
 
     Raises WeightsError when no index gives the file, or gives another one (which is then removed).
@@ -98,7 +98,7 @@ def fetch(file: PinnedFile, folder: Path, index: PackageIndex, progress: Progres
             host = httpx.URL(url).host
             try:
                 link = _find(client, url, file)
-                _download(client, link, file, part, progress or (lambda _done, _total: None))
+                _download(client, link, file, part, on_bytes or (lambda _done, _total: None))
                 break
             except (httpx.HTTPError, httpx.InvalidURL, _NotGiven) as error:
                 reasons.append(f"{host}: {error or type(error).__name__}")
@@ -158,12 +158,12 @@ class _Hrefs(HTMLParser):
         self.found += [value for name, value in attrs if tag == "a" and name == "href" and value]
 
 
-def _download(client: httpx.Client, link: httpx.URL, file: PinnedFile, part: Path, progress: Progress) -> None:
+def _download(client: httpx.Client, link: httpx.URL, file: PinnedFile, part: Path, on_bytes: OnBytes) -> None:
     """Make `part` `file.size` bytes long. Raises httpx.HTTPError when the connection breaks too often."""
     for resumes_left in reversed(range(RESUMES)):
         before = _size(part)
         try:
-            _continue(client, link, file.size, part, progress)
+            _continue(client, link, file.size, part, on_bytes)
         except httpx.TransportError:
             if not resumes_left or _size(part) <= before:
                 raise
@@ -172,7 +172,7 @@ def _download(client: httpx.Client, link: httpx.URL, file: PinnedFile, part: Pat
     raise _NotGiven(f"stopped after {_size(part)} of {file.size} bytes; run the same command again to go on")
 
 
-def _continue(client: httpx.Client, link: httpx.URL, size: int, part: Path, progress: Progress) -> None:
+def _continue(client: httpx.Client, link: httpx.URL, size: int, part: Path, on_bytes: OnBytes) -> None:
     done = _size(part)
     if done == size:
         return
@@ -190,7 +190,7 @@ def _continue(client: httpx.Client, link: httpx.URL, size: int, part: Path, prog
                 if done > size:
                     raise _NotGiven(f"sends more than the published {size} bytes")
                 f.write(chunk)
-                progress(done, size)
+                on_bytes(done, size)
 
 
 def _size(path: Path) -> int:

@@ -5,7 +5,7 @@ import torch
 
 from pipeline.bus.codec import decode_state, encode_state
 from stages.messages import REFERENCE_LEVELS, Features
-from stages.temporal.weak.trained import make_checkpoint
+from stages.temporal.network_checkpoint import make_checkpoint
 
 torch.set_num_threads(1)  # on a busy machine two threads wait for each other: ten times slower
 EXTRACTOR = "i3d@0123abcd"

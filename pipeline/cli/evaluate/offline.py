@@ -142,7 +142,7 @@ class _Reader:
         from stages.decode.learned import LearnedDecode
         from stages.features.registry import analysis_height, build_extractor
         from stages.training.cache import FeatureCache, cache_folder
-        from stages.weights.arrays import default_home
+        from stages.weights.store import default_home
 
         name = model.extractor.partition("@")[0]
         if name == "file":

@@ -55,7 +55,7 @@ def future_frame(
     from stages.training.future_frame.footage import normal_entries
     from stages.training.future_frame.train import train
     from stages.training.gather import chosen_split
-    from stages.training.weak.snapshot import snapshot_path
+    from stages.training.weak.resume import resume_path
 
     begun_s, begun_cpu_s = time.monotonic(), time.process_time()
     listed = chosen_split(read_manifest(manifest), split)
@@ -74,20 +74,20 @@ def future_frame(
             f"left out for their anomalies: {len(listed) - len(entries)} of {counted(len(listed), 'video')}", err=True
         )
     clips = _clips(entries, decode, settings)
-    snapshot = snapshot_path(out)
-    start = load_checkpoint(snapshot) if resume and snapshot.exists() else None
+    progress_file = resume_path(out)
+    start = load_checkpoint(progress_file) if resume and progress_file.exists() else None
     if start is not None:
         typer.echo(f"going on after step {start.meta.get('steps')}", err=True)
     with ProgressBar("training", 1, tell_end=True) as bar:
         checkpoint, looks = train(
             clips, settings, budget, seed=seed, resume=start, device=device,
-            keep=lambda progress: save_checkpoint(snapshot, progress),
+            keep=lambda progress: save_checkpoint(progress_file, progress),
             report=lambda part, training: bar.show(part, _words(training)),
         )  # fmt: skip
     save_checkpoint(out, checkpoint)
     picture = out.with_name(f"{out.stem}.curves.png")
     write_whole(picture, looks_figure(looks, f"future_frame: {out.name}"))
-    snapshot.unlink(missing_ok=True)
+    progress_file.unlink(missing_ok=True)
     trained, held = checkpoint.meta["training"]["clips"]
     took = f"{time.monotonic() - begun_s:.0f} s, {(time.process_time() - begun_cpu_s) / 60:.1f} CPU minutes"
     typer.echo(f"{out}: future_frame ({size} {settings.arch}), {counted(trained, 'clip')}, {held} held out, {took}")

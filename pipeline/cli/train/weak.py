@@ -18,7 +18,7 @@ from stages.text import counted
 
 if TYPE_CHECKING:
     from stages.files.manifest import ManifestEntry
-    from stages.training.bags import Video
+    from stages.training.bags import TrainingVideo
     from stages.training.weak.loop import Settings
     from stages.training.weak.train import Recipe
 
@@ -85,7 +85,7 @@ def _train(options: WeakOptions, recipe_for: Callable[[int], Recipe]) -> None:
     from stages.files.manifest import read_manifest
     from stages.training.gather import chosen_split
     from stages.training.weak.curves import curves_figure
-    from stages.training.weak.snapshot import load_progress, save_progress, snapshot_path
+    from stages.training.weak.resume import load_progress, resume_path, save_progress
     from stages.training.weak.train import check, identity, train_weak
 
     out = options.out
@@ -99,20 +99,20 @@ def _train(options: WeakOptions, recipe_for: Callable[[int], Recipe]) -> None:
     videos, extractor, preprocessing, device = _videos(entries, options, validation)
     recipe = recipe_for(videos[0].values.shape[2])
     key = identity(videos, recipe, extractor)
-    snapshot = snapshot_path(out)
-    start = load_progress(snapshot, key) if options.resume else None
+    progress_file = resume_path(out)
+    start = load_progress(progress_file, key) if options.resume else None
     if start is not None:
         typer.echo(f"going on after iteration {start.iteration} of {recipe.settings.iterations}", err=True)
     with _iterations(recipe.settings.iterations) as report:
         outcome = train_weak(
             videos, recipe, extractor=extractor, preprocessing=preprocessing, device=device,
-            start=start, keep=lambda progress: save_progress(snapshot, progress, key), report=report,
+            start=start, keep=lambda progress: save_progress(progress_file, progress, key), report=report,
         )  # fmt: skip
     save_checkpoint(out, outcome.checkpoint)
     curve, kept = outcome.progress.curve, outcome.progress.best_iteration
     picture = out.with_name(f"{out.stem}.curves.png")
     write_whole(picture, curves_figure(curve, kept, f"{recipe.kind}: {out.name}"))
-    snapshot.unlink(missing_ok=True)
+    progress_file.unlink(missing_ok=True)
     took_s = time.monotonic() - begun_s
     typer.echo(
         f"{out}: {recipe.kind} on {extractor}, {counted(len(videos), 'video')}, iteration {kept}, {took_s:.0f} s"
@@ -147,7 +147,7 @@ def _iterations(total: int) -> Iterator[Callable[[int, float, float | None], Non
 
 def _videos(
     entries: list[ManifestEntry], options: WeakOptions, validation: float
-) -> tuple[list[Video], str, dict, str]:
+) -> tuple[list[TrainingVideo], str, dict, str]:
     """The videos, the extractor's id, the preprocessing for the checkpoint, the device."""
     from pipeline.workers.build import resolve_device
     from stages.decode.learned import LearnedDecode
@@ -155,7 +155,7 @@ def _videos(
     from stages.training.cache import FeatureCache, cache_folder
     from stages.training.gather import Footage, are_feature_files, file_extractor, source_of, video_of_file
     from stages.training.weak.train import check_split
-    from stages.weights.arrays import default_home
+    from stages.weights.store import default_home
 
     settings = load_config(options.config)
     device = resolve_device(settings.workers.device)

@@ -23,10 +23,10 @@ from stages.temporal.future_frame.format import FrameFormat
 from stages.temporal.future_frame.judge import PictureJudge
 from stages.temporal.future_frame.stage import future_frame_checkpoint
 from stages.temporal.future_frame.unet import UNet, UNetConfig
+from stages.temporal.network_checkpoint import make_checkpoint
 from stages.temporal.registry import TemporalModel, build_model
 from stages.temporal.weak.mil import MIL, MILConfig
 from stages.temporal.weak.rtfm import RTFM, RTFMConfig
-from stages.temporal.weak.trained import make_checkpoint
 
 EARLY, LATE = 10, 10_000
 DIM = 128

@@ -79,7 +79,7 @@ def picture_stream(container: InputContainer, source: Source) -> VideoStream:
 
 
 def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
-    """The packets of a stream, then an empty one that makes the decoder give up its last pictures."""
+    """The packets of a stream, then an empty one that flushes the decoder."""
     try:
         yield from container.demux(stream)
     except IndexError:

@@ -13,7 +13,7 @@ import av
 from stages.decode.containers.boxes import tracks
 
 FREE = b"free"
-"""The type of a box whose content nobody reads."""
+"""The type of a box whose content readers ignore (ISO 14496-12)."""
 
 
 class WithoutAudio:

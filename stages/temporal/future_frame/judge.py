@@ -17,8 +17,7 @@ from torch.nn import functional as F
 
 from stages.stage import State
 from stages.temporal.future_frame.unet import psnr
-from stages.temporal.novelty.cells import PlaceLevels, oddness
-from stages.temporal.novelty.pool import pool
+from stages.temporal.novelty.oddness import PlaceStats, oddness, pool
 
 LEAST_CELL_ERROR = 1e-6
 """Mean squared error of a square at which its PSNR stops: 60 dB."""
@@ -30,7 +29,7 @@ class Judge(Protocol):
     """Compares predicted frames with real ones, then makes scores of what it saw."""
 
     @property
-    def ground(self) -> np.ndarray | None:
+    def place_sums(self) -> np.ndarray | None:
         """What a checkpoint must keep of normal footage: float64 (3, rows, columns)."""
         ...
 
@@ -55,7 +54,7 @@ class PictureJudge:
     """As in `psnr`."""
 
     @property
-    def ground(self) -> None:
+    def place_sums(self) -> None:
         return None
 
     def meta(self) -> dict:
@@ -106,13 +105,13 @@ class Squares:
 class PlaceJudge:
     """How many deviations worse than normal at their place the worst squares are, over half a second.
 
-    State: as of `novelty_pool.pool`.
+    State: as of `novelty.oddness.pool`.
     """
 
-    def __init__(self, squares: Squares, ground: np.ndarray) -> None:
-        """`ground`: see `ground_of`."""
-        self._squares, self.ground = squares, ground
-        self._mean, self._deviation = PlaceLevels(ground).levels()
+    def __init__(self, squares: Squares, place_sums: np.ndarray) -> None:
+        """`place_sums`: see `place_sums_of`."""
+        self._squares, self.place_sums = squares, place_sums
+        self._mean, self._deviation = PlaceStats(place_sums).levels()
 
     def meta(self) -> dict:
         squares = self._squares
@@ -128,10 +127,10 @@ class PlaceJudge:
         return pool(oddness(errors, self._mean, self._deviation), times_s, state)
 
 
-def ground_of(errors: Sequence[np.ndarray]) -> np.ndarray:
+def place_sums_of(errors: Sequence[np.ndarray]) -> np.ndarray:
     """float64 (3, rows, columns) out of the errors (T, rows, columns) of normal clips: count, sum, sum of squares."""
     parts = []
     for maps in errors:
         frames, rows, columns = np.nonzero(np.isfinite(maps))
-        parts.append(PlaceLevels.of(maps.shape[1:], np.stack([rows, columns], 1), maps[frames, rows, columns]))
-    return PlaceLevels.total(parts, errors[0].shape[1:]).sums
+        parts.append(PlaceStats.of(maps.shape[1:], np.stack([rows, columns], 1), maps[frames, rows, columns]))
+    return PlaceStats.total(parts, errors[0].shape[1:]).sums

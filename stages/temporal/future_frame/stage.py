@@ -19,10 +19,10 @@ from stages.temporal.future_frame.conv_transformer import ConvTransformer, ConvT
 from stages.temporal.future_frame.format import FrameFormat, to_unit
 from stages.temporal.future_frame.judge import Judge, PictureJudge, PlaceJudge, Squares
 from stages.temporal.future_frame.unet import UNet, UNetConfig
-from stages.temporal.weak.trained import load_weights, read_config, require
+from stages.temporal.network_checkpoint import load_weights, read_config, require
 
 KIND = "future_frame"
-GROUND = "score.ground"
+PLACE_SUMS = "score.ground"
 """Array of a checkpoint: what a PlaceJudge knows of normal footage."""
 ARCHITECTURES: dict[str, tuple[Any, Any]] = {
     "unet": (UNetConfig, UNet),
@@ -202,8 +202,8 @@ def future_frame_checkpoint(
         "training": training,
     }
     arrays = {k: v.detach().cpu().numpy() for k, v in net.state_dict().items()}
-    if judge.ground is not None:
-        arrays[GROUND] = judge.ground
+    if judge.place_sums is not None:
+        arrays[PLACE_SUMS] = judge.place_sums
     return Checkpoint(kind=KIND, meta=meta, arrays=arrays)
 
 
@@ -236,7 +236,7 @@ def build(name: str, checkpoint: Checkpoint | None, device: str) -> FutureFrameM
             f"'oddwatch train {KIND}'"
         ) from error
     net = module(config)
-    load_weights(name, net, {key: array for key, array in checkpoint.arrays.items() if key != GROUND}, device)
+    load_weights(name, net, {key: array for key, array in checkpoint.arrays.items() if key != PLACE_SUMS}, device)
     predictor = make_predictor(net, judge, device)
     return FutureFrameModel(name, checkpoint.sha256, predictor, judge, form, read_reference(name, checkpoint))
 
@@ -252,11 +252,11 @@ def read_judge(checkpoint: Checkpoint, form: FrameFormat) -> Judge:
         return judge
     if by != "place":
         raise ValueError(f"scores are by picture or by place, not by {by!r}")
-    squares, ground = Squares(**score), checkpoint.arrays[GROUND]
+    squares, sums = Squares(**score), checkpoint.arrays[PLACE_SUMS]
     expected = (3, *squares.grid(form.height, form.width))
-    if ground.shape != expected or not np.isfinite(ground).all():
-        raise ValueError(f"{GROUND} must be finite {expected}, got {ground.shape}")
-    return PlaceJudge(squares, ground)
+    if sums.shape != expected or not np.isfinite(sums).all():
+        raise ValueError(f"{PLACE_SUMS} must be finite {expected}, got {sums.shape}")
+    return PlaceJudge(squares, sums)
 
 
 def read_reference(name: str, checkpoint: Checkpoint) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""Learns what is normal: banks of samples, and how far held-out normal footage is from the banks of the rest."""
+"""The arrays of a `novelty` model from pieces of normal footage: its bank, and how far held-out footage is from the
+banks of the rest. Used by `oddwatch fit` (fit_checkpoint.py) and at the end of a warm-up (warmup.py).
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,17 @@ import numpy as np
 from stages.messages import REFERENCE_LEVELS, Features
 from stages.stage import State
 from stages.temporal.novelty.bank import kcentre, mean_distance
-from stages.temporal.novelty.cells import PlaceLevels, Scale, distances, odd_maps, oddness, places_on
-from stages.temporal.novelty.dense import coordinates, held_map
-from stages.temporal.novelty.pool import pool
+from stages.temporal.novelty.oddness import (
+    PlaceStats,
+    Scale,
+    coordinates,
+    distances,
+    held_map,
+    odd_maps,
+    oddness,
+    places_on,
+    pool,
+)
 
 CLIP_SAMPLES = 12_000
 """At most so many samples of a clip go into the pool,"""
@@ -48,23 +58,23 @@ def learn_cells(footage: Sequence[Piece], samples: int, size: int) -> tuple[dict
     grid = rows, max(c * rows // r for r, c in grids)
     scale = Scale.of(np.concatenate([p.features.values for p in footage]), rows)
     far: dict[int, np.ndarray] = {}
-    grounds: dict[int, PlaceLevels] = {}
+    by_fold: dict[int, PlaceStats] = {}
     for fold in sorted({p.fold for p in footage}):
         chosen = kcentred(pool_of([p for p in footage if p.fold != fold], scale, samples), size)
         own = [n for n, p in enumerate(footage) if p.fold == fold]
         far |= {n: distances(footage[n].features, scale, chosen) for n in own}
         places = np.concatenate([places_on(footage[n].features, rows) for n in own])
-        grounds[fold] = PlaceLevels.of(grid, places, np.concatenate([far[n] for n in own]))
+        by_fold[fold] = PlaceStats.of(grid, places, np.concatenate([far[n] for n in own]))
     # A fold is judged by the levels of the others too, or a place that one clip alone visits would look normal in it.
-    others = {f: PlaceLevels.total([g for o, g in grounds.items() if o != f], grid).levels() for f in grounds}
+    others = {f: PlaceStats.total([g for o, g in by_fold.items() if o != f], grid).levels() for f in by_fold}
     maps = (odd_maps(p.features, far[n], others[p.fold]) for n, p in enumerate(footage))
-    ground = PlaceLevels.total(list(grounds.values()), grid)
+    total = PlaceStats.total(list(by_fold.values()), grid)
     scores, trail = pooled(footage, maps)
     return {
         "mean": scale.mean,
         "deviation": scale.deviation,
         "bank": kcentred(pool_of(footage, scale, samples), size),
-        "ground": ground.sums,
+        "ground": total.sums,
         "reference": reference(scores),
     }, trail
 

@@ -1,4 +1,4 @@
-"""Fits `novelty` on normal footage: features in, checkpoint out."""
+"""`oddwatch fit`: features of normal clips, held in bounded memory and split into folds -> a `novelty` checkpoint."""
 
 from __future__ import annotations
 

@@ -17,9 +17,7 @@ from stages.files.checkpoint import Checkpoint
 from stages.messages import REFERENCE_LEVELS, Features, Scores
 from stages.stage import State
 from stages.temporal.novelty.adaptive import Adaptive
-from stages.temporal.novelty.cells import PlaceLevels, Scale, distances, odd_maps
-from stages.temporal.novelty.dense import held_map, snippet_oddness
-from stages.temporal.novelty.pool import pool
+from stages.temporal.novelty.oddness import PlaceStats, Scale, distances, held_map, odd_maps, pool, snippet_oddness
 
 SPARSE = {"mean", "deviation", "bank", "ground", "reference"}
 DENSE = {"mean", "deviation", "bank", "level", "reference"}
@@ -47,7 +45,7 @@ class Novelty:
         self.features = self.extractor.partition("@")[0]
         self._sparse = checkpoint.meta["features"] == "sparse"
         self._arrays = arrays
-        self._levels = PlaceLevels(arrays["ground"]).levels() if self._sparse else None
+        self._levels = PlaceStats(arrays["ground"]).levels() if self._sparse else None
 
     def process(self, batch: Sequence[tuple[Features, State]]) -> list[tuple[list[Scores], State]]:
         """Scores of each snippet's frames. Raises CheckpointError for features of another extractor."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from stages.messages import Features
 from stages.stage import State
-from stages.temporal.novelty.cells import frame_slices
 from stages.temporal.novelty.fit_arrays import Piece, learn_cells
+from stages.temporal.novelty.oddness import frame_slices
 
 SECONDS = 20.0
 FRAMES = 150

@@ -15,9 +15,9 @@ from stages.errors import CheckpointError
 from stages.files.checkpoint import Checkpoint
 from stages.files.matlab import read_mat
 from stages.messages import REFERENCE_LEVELS
+from stages.temporal.network_checkpoint import make_checkpoint, read_foreign_weights
 from stages.temporal.weak.mil import MIL, MILConfig
 from stages.temporal.weak.rtfm import RTFM, RTFMConfig
-from stages.temporal.weak.trained import make_checkpoint, read_published
 from stages.temporal.weak.whole_video import scorer
 
 KERAS_LAYERS = {"fc1": "0", "fc2": "2", "fc3": "4"}
@@ -38,7 +38,7 @@ def import_rtfm(path: Path, config: RTFMConfig) -> ImportedNetwork:
 
     Raises CheckpointError for anything else.
     """
-    arrays = read_published(path)
+    arrays = read_foreign_weights(path)
     first = arrays.get("fc1.weight", np.empty(0))
     if first.ndim != 2:
         some = ", ".join(sorted(arrays)[:4])
@@ -86,16 +86,16 @@ def _filled(path: Path, net: nn.Module, arrays: dict[str, np.ndarray], whose: st
 
 
 def imported_checkpoint(
-    published: ImportedNetwork, file: Path, extractor: str, preprocessing: dict, normal: Sequence[np.ndarray]
+    imported: ImportedNetwork, file: Path, extractor: str, preprocessing: dict, normal: Sequence[np.ndarray]
 ) -> Checkpoint:
     """A checkpoint of a network read from `file`, whose scores are calibrated on normal videos (T, crops, D).
 
     Raises CheckpointError when the features do not fit.
     """
     blank = make_checkpoint(
-        published.kind,
-        published.net,
-        published.config,
+        imported.kind,
+        imported.net,
+        imported.config,
         extractor=extractor,
         preprocessing=preprocessing,
         reference=np.zeros(len(REFERENCE_LEVELS)),

@@ -1,4 +1,4 @@
-"""Headers of messages whose scores are still owed, as state arrays: for models with look-ahead."""
+"""Headers of messages whose scores are pending, as state arrays: for models with look-ahead."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from stages.stage import State
 
 
 def pack_headers(headers: Sequence[dict]) -> State:
-    """Message headers (`Picked.header()`), oldest first, as the arrays `owed.<i>.<field>` of a state."""
+    """Message headers (`Picked.header()`), oldest first, as the arrays `owed.<i>.<field>` of a state.
+
+    (The name in saved states is that of older versions.)
+    """
     state: State = {}
     for i, header in enumerate(headers):
         plain = {}

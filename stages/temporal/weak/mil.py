@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from stages.files.checkpoint import Checkpoint
 from stages.messages import Features, Scores
 from stages.stage import State
-from stages.temporal.weak.trained import Trained, load_weights, read_config, require
+from stages.temporal.network_checkpoint import load_weights, read_config, require
+from stages.temporal.weak.model_io import ModelIO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,18 +93,18 @@ def mil_loss(
 class MILModel:
     """The stage: features (D,) -> the snippet's score, held over its kept frames. Remembers nothing."""
 
-    def __init__(self, trained: Trained, net: MIL, device: str = "cpu") -> None:
-        self.name, self.hash, self.features = trained.name, trained.hash, trained.features
-        self._trained, self._net, self._device = trained, net, device
+    def __init__(self, io: ModelIO, net: MIL, device: str = "cpu") -> None:
+        self.name, self.hash, self.features = io.name, io.hash, io.features
+        self._io, self._net, self._device = io, net, device
 
     @torch.inference_mode()
     def process(self, batch: Sequence[tuple[Features, State]]) -> list[tuple[list[Scores], State]]:
         if not batch:
             return []
-        x = self._trained.stack([features for features, _ in batch]).to(self._device)  # (B, D)
+        x = self._io.stack([features for features, _ in batch]).to(self._device)  # (B, D)
         scores = self._net(F.normalize(x, dim=1)).tolist()  # (B,)
         return [
-            ([self._trained.scores(features.header(), score)], {})
+            ([self._io.scores(features.header(), score)], {})
             for (features, _), score in zip(batch, scores, strict=True)
         ]
 
@@ -117,4 +118,4 @@ def build(name: str, checkpoint: Checkpoint | None, device: str) -> MILModel:
     config = read_config(name, checkpoint, MILConfig)
     net = MIL(config)
     load_weights(name, net, checkpoint.arrays, device)
-    return MILModel(Trained.of(name, checkpoint, config.input_dim), net, device)
+    return MILModel(ModelIO.of(name, checkpoint, config.input_dim), net, device)

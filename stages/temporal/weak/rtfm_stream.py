@@ -12,30 +12,31 @@ from stages.errors import CheckpointError
 from stages.files.checkpoint import Checkpoint
 from stages.messages import Features, Scores
 from stages.stage import State
+from stages.temporal.network_checkpoint import load_weights, read_config, require
 from stages.temporal.weak.lookahead import pack_headers, unpack_headers
+from stages.temporal.weak.model_io import ModelIO
 from stages.temporal.weak.rtfm import LOOKAHEAD, RTFM, RTFMConfig, StreamCache
-from stages.temporal.weak.trained import Trained, load_weights, read_config, require
 
 
 class CausalRTFM:
     """Every snippet is scored when it comes. State: the network's `StreamCache` of the camera; its size is fixed."""
 
-    def __init__(self, trained: Trained, net: RTFM, device: str = "cpu") -> None:
-        self.name, self.hash, self.features = trained.name, trained.hash, trained.features
-        self._trained, self._net, self._device = trained, net, device
+    def __init__(self, io: ModelIO, net: RTFM, device: str = "cpu") -> None:
+        self.name, self.hash, self.features = io.name, io.hash, io.features
+        self._io, self._net, self._device = io, net, device
 
     @torch.inference_mode()
     def process(self, batch: Sequence[tuple[Features, State]]) -> list[tuple[list[Scores], State]]:
         if not batch:
             return []
-        x = self._trained.stack([features for features, _ in batch])  # (B, D)
+        x = self._io.stack([features for features, _ in batch])  # (B, D)
         states = [state or self._fresh() for _, state in batch]
         memory = StreamCache(*(self._tensor([state[name] for state in states]) for name in StreamCache._fields))
         scores, memory = self._net.step(x.to(self._device), memory)
         arrays = [field.cpu().numpy() for field in memory]  # each (B, ...)
         return [
             (
-                [self._trained.scores(features.header(), score)],
+                [self._io.scores(features.header(), score)],
                 {name: array[i].copy() for name, array in zip(StreamCache._fields, arrays, strict=True)},
             )
             for i, ((features, _), score) in enumerate(zip(batch, scores.tolist(), strict=True))
@@ -59,14 +60,14 @@ class LookaheadRTFM:
     State: `window`, float32 (up to `window`, D), the newest features; and the headers of the scores still owed.
     """
 
-    def __init__(self, trained: Trained, net: RTFM, device: str = "cpu") -> None:
-        self.name, self.hash, self.features = trained.name, trained.hash, trained.features
-        self._trained, self._net, self._device = trained, net, device
+    def __init__(self, io: ModelIO, net: RTFM, device: str = "cpu") -> None:
+        self.name, self.hash, self.features = io.name, io.hash, io.features
+        self._io, self._net, self._device = io, net, device
 
     def process(self, batch: Sequence[tuple[Features, State]]) -> list[tuple[list[Scores], State]]:
         if not batch:
             return []
-        x = self._trained.stack([features for features, _ in batch]).numpy()  # (B, D)
+        x = self._io.stack([features for features, _ in batch]).numpy()  # (B, D)
         windows = [self._moved(state, row) for (_, state), row in zip(batch, x, strict=True)]
         owed = [[*unpack_headers(state), features.header()] for features, state in batch]
         due = [i for i, headers in enumerate(owed) if len(headers) > LOOKAHEAD]
@@ -105,9 +106,9 @@ class LookaheadRTFM:
         return scores
 
     def _emit(self, headers: list[dict], scores: list[float], seen_to: int) -> list[Scores]:
-        """`scores` may be longer than `headers`: they begin at the oldest owed snippet."""
+        """`scores` may be longer than `headers`: they begin at the oldest pending snippet."""
         return [
-            self._trained.scores(header, score, seen_to - _next_frame(header))
+            self._io.scores(header, score, seen_to - _next_frame(header))
             for header, score in zip(headers, scores, strict=False)
         ]
 
@@ -125,7 +126,7 @@ def build(name: str, checkpoint: Checkpoint | None, device: str) -> CausalRTFM |
             f"{name}: this rtfm checkpoint needs whole videos (mode paper) and cannot score a stream; use it with "
             "'oddwatch evaluate --mode paper', or make one with mode lookahead (the same network) or causal"
         )
-    trained = Trained.of(name, checkpoint, config.input_dim)
+    io = ModelIO.of(name, checkpoint, config.input_dim)
     net = RTFM(config)
     load_weights(name, net, checkpoint.arrays, device)
-    return CausalRTFM(trained, net, device) if config.mode == "causal" else LookaheadRTFM(trained, net, device)
+    return CausalRTFM(io, net, device) if config.mode == "causal" else LookaheadRTFM(io, net, device)

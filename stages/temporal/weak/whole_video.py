@@ -11,10 +11,11 @@ from torch.nn import functional as F
 
 from stages.errors import CheckpointError
 from stages.files.checkpoint import Checkpoint
+from stages.temporal.network_checkpoint import load_weights, read_config
 from stages.temporal.weak.mil import MIL, MILConfig
+from stages.temporal.weak.model_io import LARGEST
 from stages.temporal.weak.rtfm import RTFM, RTFMConfig, score_video
 from stages.temporal.weak.segments import pool_sultani, segments_to_frames
-from stages.temporal.weak.trained import LARGEST, load_weights, read_config
 
 Scorer = Callable[[np.ndarray], np.ndarray]
 """Features (T, crops, D) of a video's snippets in order -> their raw scores float32 (T,), crops averaged."""

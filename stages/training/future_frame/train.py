@@ -20,7 +20,7 @@ from stages.files.checkpoint import Checkpoint
 from stages.messages import REFERENCE_LEVELS
 from stages.stage import State
 from stages.temporal.future_frame.format import to_unit
-from stages.temporal.future_frame.judge import Judge, PictureJudge, PlaceJudge, ground_of
+from stages.temporal.future_frame.judge import Judge, PictureJudge, PlaceJudge, place_sums_of
 from stages.temporal.future_frame.stage import Predictor, future_frame_checkpoint, make_predictor
 from stages.temporal.future_frame.unet import psnr
 from stages.training.future_frame.footage import Clip, fingerprint, hold_out
@@ -172,8 +172,8 @@ class Training:
         """The final judge, and one for the footage held out (its errors are `held`), which knows nothing of it."""
         if self.settings.score != "place":
             return self._comparing(), self._comparing()
-        squares, of_held = self.settings.squares, ground_of(held)
-        trained = ground_of([self._errors(predictor, clip) for clip in self._clips])
+        squares, of_held = self.settings.squares, place_sums_of(held)
+        trained = place_sums_of([self._errors(predictor, clip) for clip in self._clips])
         if not trained[0].any():
             raise OddwatchError(
                 "nothing moves in the normal footage, so that nobody knows what is normal where: give footage with "

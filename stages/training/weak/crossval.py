@@ -11,11 +11,11 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from stages.training.bags import Video, grouped_folds
+from stages.training.bags import TrainingVideo, grouped_folds
 
-Scorer = Callable[[Video], np.ndarray]
+Scorer = Callable[[TrainingVideo], np.ndarray]
 """A video -> its snippet scores, float32 (T,)."""
-Fit = Callable[[Sequence[Video], int], Scorer]
+Fit = Callable[[Sequence[TrainingVideo], int], Scorer]
 """(training videos, seed) -> a scorer that has seen nothing else."""
 TO_CLIP: dict[str, Callable[[np.ndarray], float]] = {"mean": np.mean, "max": np.max}
 
@@ -50,7 +50,7 @@ class OutOfFold:
 
 
 def cross_validate(
-    videos: Sequence[Video],
+    videos: Sequence[TrainingVideo],
     methods: dict[str, Fit],
     folds: int,
     seed: int,
@@ -81,7 +81,7 @@ def cross_validate(
 def mean_and_logistic(c: float = 1.0) -> Fit:
     """The baseline: a clip's mean feature vector, standardised, logistic regression of inverse strength `c`."""
 
-    def fit(training: Sequence[Video], seed: int) -> Scorer:
+    def fit(training: Sequence[TrainingVideo], seed: int) -> Scorer:
         x = np.stack([_mean(video) for video in training])
         model = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=5000))
         model.fit(x, [video.label for video in training])
@@ -90,5 +90,5 @@ def mean_and_logistic(c: float = 1.0) -> Fit:
     return fit
 
 
-def _mean(video: Video) -> np.ndarray:
+def _mean(video: TrainingVideo) -> np.ndarray:
     return np.asarray(video.values.mean((0, 1)))

@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from stages.training.bags import Bags, Video
+from stages.training.bags import Bags, TrainingVideo
 
 Arrays = dict[str, np.ndarray]
 Net = TypeVar("Net", bound=nn.Module)
@@ -49,7 +49,7 @@ class Loss(Protocol):
 
 
 class Trainable(Protocol):
-    """A network in training."""
+    """A network in training: what the loop must know of it."""
 
     @property
     def net(self) -> nn.Module: ...
@@ -98,82 +98,84 @@ class TrainingProgress:
 
 
 def train(
-    task: Trainable,
-    training: Sequence[Video],
-    held: Sequence[Video],
+    trainable: Trainable,
+    training: Sequence[TrainingVideo],
+    held: Sequence[TrainingVideo],
     settings: Settings,
     *,
     start: TrainingProgress | None = None,
     keep: Callable[[TrainingProgress], None] = lambda _: None,
     report: Report = lambda *_: None,
 ) -> TrainingProgress:
-    """Train to the end, and leave in `task.net` the iterate that ranks the `held` videos best; without them the last.
+    """Train to the end; leave in `trainable.net` the iterate that ranks the `held` videos best, without them the last.
 
     `keep` is given the progress at every check; a later call that starts from it ends with the same numbers.
     Randomness is drawn anew for each iteration from (seed, iteration), and leaves torch's own as it was.
     """
     normal, abnormal = (
-        Bags([video for video in training if video.label == label], settings.chain, task.pool) for label in (0, 1)
+        Bags([video for video in training if video.label == label], settings.chain, trainable.pool) for label in (0, 1)
     )
     if start is not None:
-        _restore(task, start)
+        _restore(trainable, start)
     progress = start or TrainingProgress(iteration=0, curve=(), net={}, optimiser={}, best_iteration=0, best={})
     losses: list[float] = []
-    with _own_randomness(task.device):
+    with _own_randomness(trainable.device):
         for iteration in range(progress.iteration + 1, settings.iterations + 1):
             rng = np.random.default_rng([settings.seed, iteration])
             torch.manual_seed(int(rng.integers(2**62)))
-            losses.append(_step(task, abnormal.draw(settings.batch, rng), normal.draw(settings.batch, rng)))
+            losses.append(_step(trainable, abnormal.draw(settings.batch, rng), normal.draw(settings.batch, rng)))
             if iteration % settings.check_every == 0 or iteration == settings.iterations:
-                progress = _checked(task, progress, Point(iteration, float(np.mean(losses)), _auc(task, held)))
+                progress = _checked(
+                    trainable, progress, Point(iteration, float(np.mean(losses)), _auc(trainable, held))
+                )
                 losses = []
                 keep(progress)
                 report(*progress.curve[-1])
             else:
                 report(iteration, losses[-1], None)
-    task.net.load_state_dict(_tensors(progress.best))
-    task.net.eval()
+    trainable.net.load_state_dict(_tensors(progress.best))
+    trainable.net.eval()
     return progress
 
 
-def _step(task: Trainable, abnormal: np.ndarray, normal: np.ndarray) -> float:
-    task.net.train()
-    bags = [torch.from_numpy(bag).to(task.device) for bag in (abnormal, normal)]
-    total = task.loss(*bags).total
-    task.optimiser.zero_grad(set_to_none=True)
+def _step(trainable: Trainable, abnormal: np.ndarray, normal: np.ndarray) -> float:
+    trainable.net.train()
+    bags = [torch.from_numpy(bag).to(trainable.device) for bag in (abnormal, normal)]
+    total = trainable.loss(*bags).total
+    trainable.optimiser.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
-    task.optimiser.step()
+    trainable.optimiser.step()
     return float(total.detach())
 
 
-def _auc(task: Trainable, held: Sequence[Video]) -> float | None:
+def _auc(trainable: Trainable, held: Sequence[TrainingVideo]) -> float | None:
     if not held:
         return None
-    highest = [float(task.scores(video.values).max()) for video in held]
+    highest = [float(trainable.scores(video.values).max()) for video in held]
     return float(roc_auc_score([video.label for video in held], highest))
 
 
-def _checked(task: Trainable, before: TrainingProgress, point: Point) -> TrainingProgress:
+def _checked(trainable: Trainable, before: TrainingProgress, point: Point) -> TrainingProgress:
     now = replace(
         before,
         iteration=point.iteration,
         curve=(*before.curve, point),
-        net=_arrays(task.net.state_dict()),
-        optimiser=_optimiser_arrays(task.optimiser),
+        net=_arrays(trainable.net.state_dict()),
+        optimiser=_optimiser_arrays(trainable.optimiser),
     )
     so_far = [p.roc_auc for p in before.curve if p.roc_auc is not None]
     better = point.roc_auc is None or not so_far or point.roc_auc > max(so_far)
     return replace(now, best_iteration=point.iteration, best=now.net) if better else now
 
 
-def _restore(task: Trainable, progress: TrainingProgress) -> None:
-    task.net.load_state_dict(_tensors(progress.net))
-    state = task.optimiser.state_dict()
+def _restore(trainable: Trainable, progress: TrainingProgress) -> None:
+    trainable.net.load_state_dict(_tensors(progress.net))
+    state = trainable.optimiser.state_dict()
     state["state"] = {}
     for name, array in progress.optimiser.items():
         index, _, key = name.partition(".")
         state["state"].setdefault(int(index), {})[key] = torch.from_numpy(array.copy())
-    task.optimiser.load_state_dict(state)
+    trainable.optimiser.load_state_dict(state)
 
 
 def _optimiser_arrays(optimiser: torch.optim.Optimizer) -> Arrays:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from stages.temporal.weak.mil import MIL, MILConfig, MILLoss, mil_loss
 from stages.temporal.weak.segments import SEGMENTS, pool_sultani, unit_rows
-from stages.training.bags import Video
+from stages.training.bags import TrainingVideo
 from stages.training.weak.loop import Settings, seeded
 
 PUBLISHED = Settings(iterations=20_000, batch=30, learning_rate=0.01, check_every=1000)
@@ -36,7 +36,7 @@ class Standard:
     scale: np.ndarray
 
     @classmethod
-    def of(cls, videos: Sequence[Video]) -> Standard:
+    def of(cls, videos: Sequence[TrainingVideo]) -> Standard:
         """Mean and spread of the snippets of all videos and crops."""
         rows = np.concatenate([unit_rows(video.values).reshape(-1, video.values.shape[2]) for video in videos])
         spread = np.maximum(rows.std(0, dtype=np.float64), LEAST_SPREAD)

@@ -15,12 +15,12 @@ from stages.errors import UsageError
 from stages.files.checkpoint import Checkpoint
 from stages.files.manifest import ManifestEntry
 from stages.messages import REFERENCE_LEVELS
+from stages.temporal.network_checkpoint import make_checkpoint
 from stages.temporal.weak.mil import MILConfig
 from stages.temporal.weak.rtfm import RTFMConfig
 from stages.temporal.weak.segments import SEGMENTS
-from stages.temporal.weak.trained import make_checkpoint
 from stages.training.bags import (
-    Video,
+    TrainingVideo,
     check_classes,
     check_groups,
     check_videos,
@@ -103,7 +103,9 @@ def check_split(entries: Sequence[ManifestEntry], validation: float) -> None:
         check_groups([label_of(entry) for entry in entries], [group_of(entry) for entry in entries], _folds(validation))
 
 
-def make_trainable(recipe: Recipe, training: Sequence[Video], device: str = "cpu") -> TrainableMIL | TrainableRTFM:
+def make_trainable(
+    recipe: Recipe, training: Sequence[TrainingVideo], device: str = "cpu"
+) -> TrainableMIL | TrainableRTFM:
     """The network at the start of training."""
     if isinstance(recipe.model, RTFMConfig):
         return TrainableRTFM(recipe.model, recipe.settings, device, recipe.segments)
@@ -111,7 +113,7 @@ def make_trainable(recipe: Recipe, training: Sequence[Video], device: str = "cpu
     return TrainableMIL(recipe.model, recipe.settings, device, recipe.segments, standard)
 
 
-def split(videos: Sequence[Video], recipe: Recipe) -> tuple[list[Video], list[Video]]:
+def split(videos: Sequence[TrainingVideo], recipe: Recipe) -> tuple[list[TrainingVideo], list[TrainingVideo]]:
     """(training, held-out) videos: no group on both sides. Raises OddwatchError for too few groups."""
     if recipe.validation == 0:
         return list(videos), []
@@ -122,14 +124,14 @@ def _folds(validation: float) -> int:
     return round(1 / validation)
 
 
-def identity(videos: Sequence[Video], recipe: Recipe, extractor: str) -> str:
+def identity(videos: Sequence[TrainingVideo], recipe: Recipe, extractor: str) -> str:
     """A hash of all that the result depends on: a training may only be resumed with the same."""
     parts = [VERSION, recipe.kind, asdict(recipe), extractor, fingerprint(videos)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def train_weak(
-    videos: Sequence[Video],
+    videos: Sequence[TrainingVideo],
     recipe: Recipe,
     *,
     extractor: str,
@@ -147,17 +149,17 @@ def train_weak(
     """
     check_videos(videos)
     training, held = split(videos, recipe)
-    task = make_trainable(recipe, training, device)
-    progress = train(task, training, held, recipe.settings, start=start, keep=keep, report=report)
+    trainable = make_trainable(recipe, training, device)
+    progress = train(trainable, training, held, recipe.settings, start=start, keep=keep, report=report)
     if normal_scores is None:
-        normal_scores = frame_scores(task, [video for video in held or training if video.label == 0])
+        normal_scores = frame_scores(trainable, [video for video in held or training if video.label == 0])
         source = "held-out normal videos" if held else "normal training videos: too kind"
     else:
         source = "cross-validation: normal videos while they were held out"
     roc_auc = None
     if held:
-        roc_auc = float(roc_auc_score([v.label for v in held], [float(task.scores(v.values).max()) for v in held]))
-    net = task.finished() if isinstance(task, TrainableMIL) else task.net
+        roc_auc = float(roc_auc_score([v.label for v in held], [float(trainable.scores(v.values).max()) for v in held]))
+    net = trainable.finished() if isinstance(trainable, TrainableMIL) else trainable.net
     checkpoint = make_checkpoint(
         recipe.kind,
         net,
@@ -180,9 +182,9 @@ def train_weak(
     )
 
 
-def frame_scores(task: TrainableMIL | TrainableRTFM, videos: Sequence[Video]) -> np.ndarray:
+def frame_scores(trainable: TrainableMIL | TrainableRTFM, videos: Sequence[TrainingVideo]) -> np.ndarray:
     """The scores of all kept frames of the videos, float32 (N,)."""
-    return np.concatenate([np.repeat(task.scores(video.values), video.frames) for video in videos])
+    return np.concatenate([np.repeat(trainable.scores(video.values), video.frames) for video in videos])
 
 
 def reference_of(normal_scores: np.ndarray) -> np.ndarray:

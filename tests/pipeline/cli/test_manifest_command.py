@@ -14,8 +14,8 @@ from scipy.io import savemat
 
 from stages.errors import ConfigError, UsageError
 from stages.evaluation.annotated import (
-    Found,
-    Labelled,
+    AnnotatedVideos,
+    FoundVideo,
     from_avenue,
     from_shanghaitech,
     from_ucf_crime,
@@ -28,7 +28,7 @@ from stages.features.feature_files import read_features
 from stages.files.manifest import read_manifest
 
 
-def count_frames(videos: dict[str, Found]) -> dict[str, int]:
+def count_frames(videos: dict[str, FoundVideo]) -> dict[str, int]:
     return {name: video.frames() for name, video in videos.items()}
 
 
@@ -46,7 +46,7 @@ def pictures(folder: Path, count: int, odd: range = range(0)) -> None:
         cv2.imwrite(str(folder / f"{i:03}.bmp"), np.full((16, 16), 255 * (i in odd), np.uint8))
 
 
-def intervals(labelled: Labelled) -> dict:
+def intervals(labelled: AnnotatedVideos) -> dict:
     return dict(labelled.truth)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from stages.alerting.calibration import calibrate
+from stages.alerting.fusion import calibrate
 from stages.messages import REFERENCE_LEVELS
 
 

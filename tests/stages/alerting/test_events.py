@@ -17,14 +17,14 @@ SCORE = {".": 0.1, "-": 0.55, "#": 0.8, "^": 0.9, "?": None}
 PLAIN = {"min_length_s": 0.3, "min_fraction": 1.0, "merge_gap_s": 0.5, "cooldown_s": 0.0}
 
 
-def run(moments: list[FrameScore], settings: AlertSettings, live: bool = False) -> list[tuple[int, PhaseChange]]:
+def run(scores: list[FrameScore], settings: AlertSettings, live: bool = False) -> list[tuple[int, PhaseChange]]:
     """(frame at which it is told, change); the end of the run is told at frame -1."""
-    watch, told = EventState(), []
-    for moment in moments:
-        watch, changes = advance(watch, moment, settings, live)
-        told += [(moment.frame, change) for change in changes]
-    watch, changes = finish(watch, settings)
-    assert watch.event is None
+    state, told = EventState(), []
+    for now in scores:
+        state, changes = advance(state, now, settings, live)
+        told += [(now.frame, change) for change in changes]
+    state, changes = finish(state, settings)
+    assert state.event is None
     return told + [(-1, change) for change in changes]
 
 
@@ -159,15 +159,15 @@ def test_frames_without_a_score_open_nothing_and_close_only_when_they_last() -> 
 
 
 def test_a_hole_in_time_longer_than_merge_gap_closes_at_the_last_frame_seen() -> None:
-    moments = [*frames("####"), FrameScore(4, 9.0, 0.8), FrameScore(5, 9.1, 0.8)]
-    changes = run(moments, AlertSettings(**PLAIN))  # type: ignore[arg-type]
+    scores = [*frames("####"), FrameScore(4, 9.0, 0.8), FrameScore(5, 9.1, 0.8)]
+    changes = run(scores, AlertSettings(**PLAIN))  # type: ignore[arg-type]
     assert [(at, phase, e.end_frame) for at, (phase, e) in changes] == [(3, "open", 3), (4, "close", 3)]
 
 
 def test_the_peak_and_each_models_peak_are_of_the_events_frames() -> None:
-    scores = [0.1, 0.7, 0.9, 0.7, 0.8, 0.65, 0.1]
-    moments = [FrameScore(i, i / 10, s, {"a": s, "b": 1 - s}) for i, s in enumerate(scores)]
-    _, (_, event) = run(moments, AlertSettings(**PLAIN))[-1]  # type: ignore[arg-type]
+    levels = [0.1, 0.7, 0.9, 0.7, 0.8, 0.65, 0.1]
+    scores = [FrameScore(i, i / 10, s, {"a": s, "b": 1 - s}) for i, s in enumerate(levels)]
+    _, (_, event) = run(scores, AlertSettings(**PLAIN))[-1]  # type: ignore[arg-type]
     assert event.peak == 0.9
     assert event.models == {"a": 0.9, "b": pytest.approx(0.35)}
     assert (event.start_s, event.end_s) == (0.1, 0.5)
@@ -176,8 +176,8 @@ def test_the_peak_and_each_models_peak_are_of_the_events_frames() -> None:
 @pytest.mark.parametrize("fps", [5, 10, 12.5, 23.976, 25, 30, 60])
 def test_seconds_not_frames_decide(fps: float) -> None:
     # 2 s quiet, 2 s raised, 4 s quiet
-    moments = [FrameScore(i, i / fps, 0.8 if 2 <= i / fps < 4 else 0.1) for i in range(int(8 * fps))]
-    (at, (_, opened)), (closed_at, (_, closed)) = run(moments, AlertSettings(**(PLAIN | {"min_length_s": 0.5})))  # type: ignore[arg-type]
+    scores = [FrameScore(i, i / fps, 0.8 if 2 <= i / fps < 4 else 0.1) for i in range(int(8 * fps))]
+    (at, (_, opened)), (closed_at, (_, closed)) = run(scores, AlertSettings(**(PLAIN | {"min_length_s": 0.5})))  # type: ignore[arg-type]
     frame_s = 1 / fps
     assert 2 <= opened.start_s < 2 + frame_s
     assert 0.5 <= at / fps - opened.start_s + 1e-6 < 0.5 + frame_s + 1e-5
@@ -187,18 +187,18 @@ def test_seconds_not_frames_decide(fps: float) -> None:
 
 def test_a_clock_that_steps_back_neither_closes_nor_reopens() -> None:
     times = [0.0, 0.1, 0.2, 0.3, 0.4, 0.1, 0.2, 0.5, 0.6]
-    moments = [FrameScore(i, t, 0.8) for i, t in enumerate(times)]
-    assert [phase for _, (phase, _) in run(moments, AlertSettings(**PLAIN))] == ["open", "close"]  # type: ignore[arg-type]
+    scores = [FrameScore(i, t, 0.8) for i, t in enumerate(times)]
+    assert [phase for _, (phase, _) in run(scores, AlertSettings(**PLAIN))] == ["open", "close"]  # type: ignore[arg-type]
 
 
 def test_what_is_remembered_of_a_quiet_camera_is_bounded() -> None:
-    watch, settings = EventState(), AlertSettings(min_length_s=1.0)
+    state, settings = EventState(), AlertSettings(min_length_s=1.0)
     for i in range(5000):
-        watch, _ = advance(watch, FrameScore(i, i / 10, 0.1), settings, live=True)
-    assert len(watch.recent) == 11
+        state, _ = advance(state, FrameScore(i, i / 10, 0.1), settings, live=True)
+    assert len(state.recent) == 11
     for i in range(5000, 15000):  # many frames at one time
-        watch, _ = advance(watch, FrameScore(i, 500.0, 0.1), settings, live=True)
-    assert len(watch.recent) <= 4096
+        state, _ = advance(state, FrameScore(i, 500.0, 0.1), settings, live=True)
+    assert len(state.recent) <= 4096
 
 
 def random_settings(rng: random.Random) -> AlertSettings:
@@ -215,15 +215,15 @@ def random_settings(rng: random.Random) -> AlertSettings:
 @pytest.mark.parametrize("seed", range(40))
 def test_whatever_comes_every_event_has_a_well_formed_life(seed: int) -> None:
     rng = random.Random(seed)
-    settings, time_s, moments, level = random_settings(rng), 0.0, [], "."
+    settings, time_s, scores, level = random_settings(rng), 0.0, [], "."
     for i in range(1500):
         time_s += rng.choice([0.04, 0.1, 0.1, 0.1, 0.25, rng.choice([0.1, 3.0])])
         level = rng.choice(".-#^?") if rng.random() < 0.25 else level
-        moments.append(FrameScore(i, time_s, SCORE[level]))
+        scores.append(FrameScore(i, time_s, SCORE[level]))
     open_event: Event | None = None
     last_end_s, opened, confirmed = -1e9, 0, 0
-    for _, (phase, event) in run(moments, settings, live=True):
-        span = moments[event.start_frame : event.end_frame + 1]
+    for _, (phase, event) in run(scores, settings, live=True):
+        span = scores[event.start_frame : event.end_frame + 1]
         known = [m.score for m in span if m.score is not None]
         assert event.peak == max(known)
         assert span[0].score >= settings.raise_at  # type: ignore[operator]
@@ -241,7 +241,7 @@ def test_whatever_comes_every_event_has_a_well_formed_life(seed: int) -> None:
             assert event.end_frame >= open_event.end_frame
         if phase == "open":
             confirmed = event.end_frame
-        carried = [m.time_s for m in moments[confirmed : event.end_frame + 1] if (m.score or 0) >= settings.clear_at]
+        carried = [m.time_s for m in scores[confirmed : event.end_frame + 1] if (m.score or 0) >= settings.clear_at]
         assert all(b - a <= settings.merge_gap_s + 1e-5 for a, b in pairwise(carried))
         open_event = None if phase == "close" else event
         last_end_s = event.end_s if phase == "close" else last_end_s

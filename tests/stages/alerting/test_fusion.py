@@ -70,7 +70,7 @@ def test_any_mix_of_scores_stays_within_the_models(how: str) -> None:
 
 @pytest.mark.parametrize("how", ["mean", "max"])
 def test_two_models_that_see_different_things_are_better_than_either(how: str) -> None:
-    from stages.alerting.calibration import calibrate
+    from stages.alerting.fusion import calibrate
     from stages.messages import REFERENCE_LEVELS
 
     rng = np.random.default_rng(2)

@@ -190,7 +190,7 @@ def test_the_registry_builds_it_from_published_names(case: Case, monkeypatch: py
     with torch.device("meta"):
         shapes = case.make().state_dict()
     state = {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in shapes.items()}
-    monkeypatch.setattr(kinetics, "load_state", lambda name, *_: (state, f"hash of {name}"))
+    monkeypatch.setattr(kinetics, "load_weights", lambda name, *_: (state, f"hash of {name}"))
     extractor = build_extractor(case.about.name)
     assert (extractor.name, extractor.dim, extractor.sparse) == (case.about.name, case.about.dim, False)
     assert extractor.analysis_height == HEIGHTS[extractor.name]

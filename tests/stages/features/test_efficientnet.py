@@ -20,7 +20,7 @@ from stages.features.clips import ClipExtractor
 from stages.features.efficientnet import BACKBONE, FrameMean, build, load_network, prepared
 from stages.features.nets.efficientnet_lite0 import DIM, EfficientNetLite0
 from stages.messages import Snippet
-from stages.weights.arrays import default_home
+from stages.weights.store import default_home
 
 STRIDES = {1: 2, 3: 2, 5: 2, 11: 2}
 
@@ -124,7 +124,7 @@ def test_a_snippet_is_the_mean_of_its_frames() -> None:
 
 
 def test_weights_of_another_network_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(efficientnet, "load_state", lambda *_: ({"a": torch.zeros(1)}, "hash"))
+    monkeypatch.setattr(efficientnet, "load_weights", lambda *_: ({"a": torch.zeros(1)}, "hash"))
     with pytest.raises(WeightsError, match="efficientnet_lite0: weights of another network"):
         build(home=tmp_path)
 

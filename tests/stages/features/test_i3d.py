@@ -17,7 +17,8 @@ from stages.features.clips import ClipExtractor
 from stages.features.i3d import build, i3d_extractor, prepared
 from stages.features.nets.i3d_net import i3d_from_arrays, same_padding
 from stages.messages import Features, Snippet
-from stages.weights.arrays import default_home, install, installed_path
+from stages.weights.arrays import I3D
+from stages.weights.store import default_home, install
 
 HALF = "data/weights/i3d_rgb_k400_fp16.npz"
 
@@ -130,7 +131,7 @@ def test_a_street_gives_what_the_original_code_gives(
 
 def test_installed_weights_give_what_the_original_code_gives(golden: dict[str, np.ndarray]) -> None:
     home = default_home(os.environ)
-    if not installed_path("i3d", home).exists():
+    if not I3D.places(home, os.environ)[0].exists():
         pytest.skip("i3d is not installed here: oddwatch weights install i3d")
     pixels = np.rint((random_clip(16) + 1) * 127.5).astype(np.uint8)
     got = build(home=home).features(pixels[None])[0]
@@ -139,7 +140,7 @@ def test_installed_weights_give_what_the_original_code_gives(golden: dict[str, n
 
 
 def test_weights_installed_from_a_file_build_the_extractor(tmp_path: Path, half: dict[str, np.ndarray]) -> None:
-    install("i3d", tmp_path, from_file=shared(HALF))
+    install("i3d", tmp_path, {}, from_file=shared(HALF))
     assert build(home=tmp_path).id == build(home=tmp_path).id
 
 

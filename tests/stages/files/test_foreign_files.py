@@ -13,7 +13,7 @@ from scipy.io import savemat
 
 from stages.files.matlab import read_mat
 from stages.files.tensor_files import read_tensors
-from stages.temporal.weak.trained import read_published
+from stages.temporal.network_checkpoint import read_foreign_weights
 
 
 class Touch:
@@ -66,7 +66,7 @@ def test_whatever_is_damaged_is_refused_in_a_line(tmp_path: Path) -> None:
 
 def test_gradients_and_halves_are_no_obstacle(tmp_path: Path) -> None:
     torch.save({"module.a": torch.ones(2, requires_grad=True), "b": torch.ones(2).bfloat16()}, tmp_path / "w.pth")
-    arrays = read_published(tmp_path / "w.pth")
+    arrays = read_foreign_weights(tmp_path / "w.pth")
     assert {name: (array.dtype, array.tolist()) for name, array in arrays.items()} == {
         name: (np.dtype(np.float32), [1, 1]) for name in ("a", "b")
     }

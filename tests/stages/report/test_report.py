@@ -21,8 +21,8 @@ from stages.files.manifest import ManifestEntry
 from stages.files.scores_csv import ScoresTable
 from stages.report import card, report
 from stages.report.chart import area, line
+from stages.report.formatting import clock, count, duration, percent, plain
 from stages.report.report import ReportVideo, write_report
-from stages.report.words import clock, count, duration, percent, plain
 from stages.text import counted
 
 NAN = np.nan

@@ -11,8 +11,8 @@ from stages.errors import CheckpointError
 from stages.files.checkpoint import load_checkpoint, save_checkpoint
 from stages.temporal.future_frame.conv_transformer import ConvTransformer, ConvTransformerConfig
 from stages.temporal.future_frame.format import to_unit
-from stages.temporal.future_frame.judge import PlaceJudge, Squares, ground_of
-from stages.temporal.future_frame.stage import GROUND
+from stages.temporal.future_frame.judge import PlaceJudge, Squares, place_sums_of
+from stages.temporal.future_frame.stage import PLACE_SUMS
 from stages.temporal.future_frame.unet import UNet, UNetConfig, psnr
 from stages.temporal.registry import build_model
 
@@ -56,10 +56,10 @@ def test_what_is_normal_where_is_learned_from_what_moves():
     maps = rng.normal(-10, 1, (400, 7, 11)).astype(np.float32)
     maps[:, 4:] += 6
     maps[rng.random(maps.shape) < 0.3] = -np.inf
-    ground = ground_of([maps[:150], maps[150:]])
-    np.testing.assert_allclose(ground, ground_of([maps]), rtol=1e-12)
-    assert ground[0].sum() == np.isfinite(maps).sum()
-    judge = PlaceJudge(SQUARES, ground)
+    sums = place_sums_of([maps[:150], maps[150:]])
+    np.testing.assert_allclose(sums, place_sums_of([maps]), rtol=1e-12)
+    assert sums[0].sum() == np.isfinite(maps).sum()
+    judge = PlaceJudge(SQUARES, sums)
     at = np.arange(30) / 10
     top, bottom = (np.full((30, 7, 11), -np.inf, np.float32) for _ in range(2))
     top[:, 0], bottom[:, 6] = -6, -6
@@ -123,9 +123,13 @@ def test_a_checkpoint_of_the_first_version_scores_as_it_did():
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        pytest.param(lambda c: c.arrays.pop(GROUND), GROUND, id="no ground"),
-        pytest.param(lambda c: c.arrays.update({GROUND: c.arrays[GROUND][:, 1:]}), r"finite \(3, 7, 11\)", id="shape"),
-        pytest.param(lambda c: c.arrays.update({GROUND: c.arrays[GROUND] * np.nan}), "finite", id="not a number"),
+        pytest.param(lambda c: c.arrays.pop(PLACE_SUMS), PLACE_SUMS, id="no ground"),
+        pytest.param(
+            lambda c: c.arrays.update({PLACE_SUMS: c.arrays[PLACE_SUMS][:, 1:]}), r"finite \(3, 7, 11\)", id="shape"
+        ),
+        pytest.param(
+            lambda c: c.arrays.update({PLACE_SUMS: c.arrays[PLACE_SUMS] * np.nan}), "finite", id="not a number"
+        ),
         pytest.param(lambda c: c.meta["score"].update(window_px=99), "window_px must be at most 16", id="window"),
         pytest.param(lambda c: c.meta["score"].update(stride_px=0), "1 <= stride_px", id="stride"),
         pytest.param(lambda c: c.meta["score"].update(by="ear"), "not by 'ear'", id="by"),

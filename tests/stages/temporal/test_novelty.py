@@ -13,7 +13,7 @@ from stages.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from stages.messages import REFERENCE_LEVELS
 from stages.temporal.novelty.bank import kcentre, mean_distance
 from stages.temporal.novelty.fit_checkpoint import fit_novelty
-from stages.temporal.novelty.pool import pool, weight
+from stages.temporal.novelty.oddness import pool, weight
 from stages.temporal.registry import build_model
 
 

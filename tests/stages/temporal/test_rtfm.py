@@ -9,8 +9,8 @@ from dense_makers import relative_error, seed_weights
 from places import DATA, shared
 
 from stages.errors import CheckpointError
+from stages.temporal.network_checkpoint import read_foreign_weights
 from stages.temporal.weak.rtfm import RTFM, Bag, Masks, RTFMConfig, choose, draw_keep, rtfm_loss, score_video
-from stages.temporal.weak.trained import read_published
 
 CONFIG = RTFMConfig(input_dim=64, mode="paper")
 GOLDEN = np.load(DATA / "golden_rtfm_seeded64.npz")
@@ -193,7 +193,7 @@ def test_impossible_settings_are_refused(fields, message):
 def test_published_weight_files_are_read_without_executing_them(tmp_path):
     net = RTFM(CONFIG)
     torch.save({f"module.{key}": value for key, value in net.state_dict().items()}, tmp_path / "w.pkl")
-    arrays = read_published(tmp_path / "w.pkl")
+    arrays = read_foreign_weights(tmp_path / "w.pkl")
     assert arrays.keys() == net.state_dict().keys()
     np.testing.assert_array_equal(arrays["fc3.weight"], net.fc3.weight.detach())
 
@@ -223,5 +223,5 @@ class Touch:
 def test_anything_else_is_refused(tmp_path, make, message):
     make(tmp_path / "w.pkl")
     with pytest.raises(CheckpointError, match=message):
-        read_published(tmp_path / "w.pkl")
+        read_foreign_weights(tmp_path / "w.pkl")
     assert not (tmp_path / "hit").exists()

@@ -13,7 +13,7 @@ from stages.messages import REFERENCE_LEVELS
 from stages.temporal.future_frame.conv_transformer import ConvTransformerConfig
 from stages.temporal.future_frame.format import to_unit
 from stages.temporal.future_frame.judge import Squares
-from stages.temporal.future_frame.stage import GROUND
+from stages.temporal.future_frame.stage import PLACE_SUMS
 from stages.temporal.future_frame.unet import LossWeights, UNetConfig
 from stages.temporal.registry import build_model
 from stages.training.future_frame.footage import hold_out
@@ -123,8 +123,8 @@ def test_by_default_squares_are_judged_by_place():
     settings = replace(UNET, score="place", weights=LossWeights(adversarial=0))
     checkpoint = trained(settings, steps=40)
     assert checkpoint.meta["score"]["by"] == "place"
-    assert checkpoint.arrays[GROUND].shape == (3, *Squares.of_height(16).grid(16, 24))
-    assert checkpoint.arrays[GROUND][0].sum() > 0
+    assert checkpoint.arrays[PLACE_SUMS].shape == (3, *Squares.of_height(16).grid(16, 24))
+    assert checkpoint.arrays[PLACE_SUMS][0].sum() > 0
     pixels = moving(22, 1)
     pixels[12::2, 4:28, 8:40] = 255 - pixels[12::2, 4:28, 8:40]  # flickers
     raw = streamed(build_model("future_frame", "ff", checkpoint), pixels, [pixels])
@@ -235,7 +235,7 @@ def test_the_reference_is_made_of_scores_of_footage_that_was_held_out(score):
     checkpoint = trained(settings, clips=clips)
     other = [*clips[:3], clip(moving(12, 9), "03"), clips[4]]
     changed = trained(settings, clips=other)  # what is held out teaches nothing
-    assert all(np.array_equal(changed.arrays[k], a) for k, a in checkpoint.arrays.items() if k != GROUND)
+    assert all(np.array_equal(changed.arrays[k], a) for k, a in checkpoint.arrays.items() if k != PLACE_SUMS)
     assert changed.meta["reference"] != checkpoint.meta["reference"]
     if score == "picture":
         pixels = moving(12, 3)

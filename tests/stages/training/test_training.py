@@ -21,14 +21,14 @@ from stages.messages import REFERENCE_LEVELS
 from stages.temporal.registry import build_model
 from stages.temporal.weak.mil import MILConfig
 from stages.temporal.weak.rtfm import RTFMConfig
-from stages.training.bags import Bags, Video, grouped_folds, label_of
+from stages.training.bags import Bags, TrainingVideo, grouped_folds, label_of
 from stages.training.gather import chosen_split
 from stages.training.weak import train as weak
 from stages.training.weak.crossval import OutOfFold, cross_validate, mean_and_logistic
 from stages.training.weak.curves import curves_figure
 from stages.training.weak.loop import Point, Settings
 from stages.training.weak.mil import Standard
-from stages.training.weak.snapshot import load_progress, save_progress, snapshot_path
+from stages.training.weak.resume import load_progress, resume_path, save_progress
 from stages.training.weak.train import Recipe, make_trainable, reference_of, split, train_weak
 
 D = 6
@@ -50,7 +50,7 @@ def make_videos(count=16, crops=1, seed=0, groups=8):
         if i % 2:
             x[rng.integers(t), :, :3] += 2
         frames = np.full(t, 16, np.int32)
-        videos.append(Video(name=f"v{i}", label=i % 2, group=f"g{i % groups // 2}", values=x, frames=frames))
+        videos.append(TrainingVideo(name=f"v{i}", label=i % 2, group=f"g{i % groups // 2}", values=x, frames=frames))
     return videos
 
 
@@ -87,7 +87,7 @@ class Killed(Exception):
 @EACH
 @pytest.mark.parametrize("checks", [1, 2])
 def test_a_killed_training_resumed_ends_like_an_uninterrupted_one(tmp_path, recipe, checks):
-    path, seen = snapshot_path(tmp_path / "m.safetensors"), []
+    path, seen = resume_path(tmp_path / "m.safetensors"), []
 
     def keep_then_die(progress):
         save_progress(path, progress, "id")
@@ -155,9 +155,9 @@ def test_the_checkpoint_streams_what_training_measured(tmp_path, recipe):
     save_checkpoint(tmp_path / "m", outcome.checkpoint)
     stage = build_model(recipe.kind, "m", load_checkpoint(tmp_path / "m", recipe.kind))
     learn, held = split(videos, recipe)
-    task = make_trainable(recipe, learn)
-    task.net.load_state_dict({name: torch.from_numpy(a) for name, a in outcome.progress.best.items()})
-    expected = {video.name: task.scores(video.values) for video in held}
+    trainable = make_trainable(recipe, learn)
+    trainable.net.load_state_dict({name: torch.from_numpy(a) for name, a in outcome.progress.best.items()})
+    expected = {video.name: trainable.scores(video.values) for video in held}
     streamed = run_cameras(stage, {v.name: v.values[:, 0] for v in held}, np.random.default_rng(0))
     for name, scores in streamed.items():
         np.testing.assert_allclose([s.raw[0] for s in scores], expected[name], rtol=1e-5, atol=1e-6)
@@ -190,10 +190,14 @@ def test_the_reference_is_of_held_out_normal_frames_each_snippet_by_its_length()
     videos = [replace(v, frames=np.arange(1, len(v.values) + 1, dtype=np.int32)) for v in make_videos()]
     outcome = train(MIL, videos)
     learn, held = split(videos, MIL)
-    task = make_trainable(MIL, learn)
-    task.net.load_state_dict({name: torch.from_numpy(a) for name, a in outcome.progress.best.items()})
+    trainable = make_trainable(MIL, learn)
+    trainable.net.load_state_dict({name: torch.from_numpy(a) for name, a in outcome.progress.best.items()})
     scores = [
-        s for v in held if v.label == 0 for s, n in zip(task.scores(v.values), v.frames, strict=True) for _ in range(n)
+        s
+        for v in held
+        if v.label == 0
+        for s, n in zip(trainable.scores(v.values), v.frames, strict=True)
+        for _ in range(n)
     ]
     np.testing.assert_allclose(outcome.checkpoint.meta["reference"], np.quantile(scores, REFERENCE_LEVELS), rtol=1e-5)
     given = train(MIL, videos, normal_scores=np.linspace(0, 1, 1001, dtype=np.float32))
@@ -203,12 +207,12 @@ def test_the_reference_is_of_held_out_normal_frames_each_snippet_by_its_length()
 
 def test_standardised_inputs_end_up_in_the_first_layer():
     videos = make_videos(crops=2)
-    task = make_trainable(replace(MIL, standardise=True), videos)
+    trainable = make_trainable(replace(MIL, standardise=True), videos)
     x = videos[3].values
     unit = torch.nn.functional.normalize(torch.from_numpy(x), dim=2)
     with torch.no_grad():
-        plain = task.finished()(unit).mean(1).numpy()
-    np.testing.assert_allclose(plain, task.scores(x), rtol=1e-5)
+        plain = trainable.finished()(unit).mean(1).numpy()
+    np.testing.assert_allclose(plain, trainable.scores(x), rtol=1e-5)
     standard = Standard.of(videos)
     rows = np.concatenate([v.values.reshape(-1, D) for v in videos])
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True) - standard.mean) * standard.scale
@@ -258,7 +262,7 @@ def numbered(count, length=2):
     """Videos whose every feature is their number, in one view, and its negative in another."""
     values = [np.full((length, 1, 1), i, np.float32) for i in range(1, count + 1)]
     frames = np.full(length, 16, np.int32)
-    return [Video(name=f"{x[0]}", label=1, group="", values=x, frames=frames, views=(-x,)) for x in values]
+    return [TrainingVideo(name=f"{x[0]}", label=1, group="", values=x, frames=frames, views=(-x,)) for x in values]
 
 
 def test_no_video_comes_twice_in_a_batch_before_all_have_come():
@@ -416,14 +420,14 @@ def test_train_goes_on_after_a_kill(tmp_path, monkeypatch, capsys, manifest):
         save_progress(*arguments)
         raise Killed
 
-    monkeypatch.setattr("stages.training.weak.snapshot.save_progress", save_and_die)
+    monkeypatch.setattr("stages.training.weak.resume.save_progress", save_and_die)
     with pytest.raises(Killed):
         oddwatch(monkeypatch, *command, "--out", out)
-    monkeypatch.setattr("stages.training.weak.snapshot.save_progress", save_progress)
+    monkeypatch.setattr("stages.training.weak.resume.save_progress", save_progress)
     assert oddwatch(monkeypatch, *command, "--out", out, "--resume") == 0
     assert "going on after iteration 1 of 4" in capsys.readouterr().err
     assert out.read_bytes() == whole.read_bytes()
-    assert not snapshot_path(out).exists()
+    assert not resume_path(out).exists()
 
 
 def test_train_on_footage_uses_the_live_extractor_and_decoder(tmp_path, monkeypatch, capsys):

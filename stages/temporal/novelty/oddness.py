@@ -1,13 +1,20 @@
-"""Novelty of sparse features: distance of each moving cell to a bank of normal ones, judged by where it is."""
+"""How odd features are: distance to a bank of normal ones, in deviations from what is normal at the place, then pooled.
+
+Sparse features: each moving cell is judged by where it is; the evidence is pooled over half a second and over
+neighbours, and the top cells make the score of a frame. Noise flickers and stands alone; a thing that is odd stays so
+from frame to frame and covers several cells. Dense features: a snippet's vector is judged, and held over its frames.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from stages.messages import Features
+from stages.stage import State
 from stages.temporal.novelty.bank import mean_distance
 
 STILL = -1.0
@@ -20,6 +27,11 @@ BOX = 7
 """Cells: what is normal at a place is learned from a square of this width around it."""
 PRIOR = 20.0
 """Cells' worth of belief that a place is like all others."""
+POOL_S = 0.5
+POOL_FRAMES = (5, 30)
+"""The memory of the moving mean: POOL_S, but at least and at most this many frames."""
+TOP_CELLS = 15
+"""A frame's score is the mean of this many of its oddest cells."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +59,14 @@ class Scale:
 
 
 @dataclass(frozen=True, eq=False)
-class PlaceLevels:
+class PlaceStats:
     """Sums of held-out normal distances at each cell of the grid, from which its own mean and deviation follow."""
 
     sums: np.ndarray
     """float64 (3, rows, columns): count, sum and sum of squares."""
 
     @classmethod
-    def of(cls, grid: tuple[int, int], places: np.ndarray, distances: np.ndarray) -> PlaceLevels:
+    def of(cls, grid: tuple[int, int], places: np.ndarray, distances: np.ndarray) -> PlaceStats:
         """From distances (N,) at places int (N, 2)."""
         at = places[:, 0].astype(np.intp) * grid[1] + places[:, 1]
         exact = distances.astype(np.float64)
@@ -62,7 +74,7 @@ class PlaceLevels:
         return cls(np.stack([np.bincount(at, w, grid[0] * grid[1]) for w in weights]).reshape(3, *grid))
 
     @classmethod
-    def total(cls, parts: Sequence[PlaceLevels], grid: tuple[int, int]) -> PlaceLevels:
+    def total(cls, parts: Sequence[PlaceStats], grid: tuple[int, int]) -> PlaceStats:
         """Of footage in several parts."""
         return cls(sum((part.sums for part in parts), np.zeros((3, *grid))))
 
@@ -136,3 +148,51 @@ def oddness(far: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndar
     """Distances in deviations from the mean, bounded below by STILL and bent at KNEE."""
     z = np.maximum((far - mean) / deviation, np.float32(STILL))
     return np.where(z > KNEE, KNEE * (1 + np.log(np.maximum(z, KNEE) / KNEE)), z).astype(np.float32)
+
+
+def coordinates(values: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Vectors float32 (N, D), standardised over sqrt(D)."""
+    return ((values - mean) / (deviation * np.float32(np.sqrt(values.shape[1])))).astype(np.float32)
+
+
+def snippet_oddness(
+    values: np.ndarray, mean: np.ndarray, deviation: np.ndarray, bank: np.ndarray, level: np.ndarray
+) -> np.ndarray:
+    """float32 0-d: oddness of a snippet's vector (D,); `level` is [mean, deviation] of held-out normal distances."""
+    far = mean_distance(coordinates(values[None], mean, deviation), bank)
+    return oddness(far, level[0], level[1])[0]
+
+
+def held_map(odd: np.ndarray, features: Features) -> np.ndarray:
+    """float32 (T, 1, 1): a snippet's oddness, held over its frames."""
+    return np.full((len(features.picked), 1, 1), odd, np.float32)
+
+
+def pool(maps: np.ndarray, times_s: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+    """Scores float32 (T,) of maps float32 (T, rows, columns) taken at `times_s`, and what the next snippet must know.
+
+    Causal; a run starts as the plain mean of what there is. A map of one cell is its own score.
+    """
+    mean = state.get("map")
+    seen, last_s = int(state.get("seen", 0)), float(state.get("last_s", 0))
+    if mean is None or mean.shape != maps.shape[1:]:
+        mean, seen = np.zeros(maps.shape[1:], np.float32), 0
+    scores = np.empty(len(maps), np.float32)
+    for t, (now, at_s) in enumerate(zip(maps, times_s.tolist(), strict=True)):
+        mean = mean + np.float32(max(weight(at_s - last_s), 1 / (seen + 1))) * (now - mean)
+        seen, last_s = min(seen + 1, POOL_FRAMES[1]), at_s
+        scores[t] = _top(mean)
+    return scores, {"map": mean, "seen": np.array(seen), "last_s": np.array(last_s)}
+
+
+def weight(step_s: float) -> float:
+    """Of the newest frame in the moving mean, when it comes `step_s` after the one before."""
+    frames = np.clip(POOL_S / step_s, *POOL_FRAMES) if step_s > 0 else POOL_FRAMES[1]
+    return float(2 / (frames + 1))
+
+
+def _top(mean: np.ndarray) -> float:
+    if mean.size <= TOP_CELLS:
+        return float(mean.mean(dtype=np.float64))
+    smooth = cv2.blur(mean, (3, 3), borderType=cv2.BORDER_REPLICATE)
+    return float(np.partition(smooth, -TOP_CELLS, axis=None)[-TOP_CELLS:].mean(dtype=np.float64))
