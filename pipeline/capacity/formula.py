@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.capacity.rehearse import BusCosts
-from pipeline.workers.commit import TRIM_EVERY
+from pipeline.workers.batch import TRIM_EVERY
 
 MB = 1e6
 MIB = 2**20

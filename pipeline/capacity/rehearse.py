@@ -14,7 +14,7 @@ from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import register, unregister
 from pipeline.cameras.spec import CameraSpec
 from pipeline.ingest.publish import Publisher
-from pipeline.leases.lease import Leases
+from pipeline.leases.lease import Leases, TaskId
 from pipeline.pixels.memory import host_id, namespace_of, own_folder
 from pipeline.pixels.writer import FrameWriter
 from pipeline.workers.alerting import AlertingProcessor
@@ -39,7 +39,7 @@ class BusCosts:
     """By snippet, through all stages."""
 
     clients_s: Mapping[str, float]
-    """CPU seconds of publishing, reading and settling in each stage; `alerting`'s own work included."""
+    """CPU seconds of publishing, reading and committing in each stage; `alerting`'s own work included."""
     server_s: float
     """CPU seconds of the server."""
     commands: float
@@ -119,7 +119,7 @@ def rehearse(
         entries = {kind: _entry_bytes(bus, specs[0], kind) for kind in specs[0].all_streams()}
         states = [s for stage in ("decode", *STAGES) for s in specs[0].stages(stage)]
         state_bytes = sum(_memory(bus, bus.keys.state(specs[0].camera, s)) for s in states)
-        lease_client_s, lease_server_s = _renewal(bus, [(s.camera, "decode") for s in specs])
+        lease_client_s, lease_server_s = _renewal(bus, [TaskId(s.camera, "decode") for s in specs])
     used = {name: (after[name] - before[name]) / played for name in before}
     return BusCosts(
         clients_s={stage: seconds / played for stage, seconds in spent.items()},
@@ -149,9 +149,9 @@ def _play(publishers: dict, workers: dict[str, Worker], cameras: int, snippets: 
     return spent
 
 
-def _renewal(bus: Bus, lanes: list[tuple[str, str]]) -> tuple[float, float]:
+def _renewal(bus: Bus, tasks: list[TaskId]) -> tuple[float, float]:
     """CPU seconds of client and server to renew one lease, as a worker with many renews them."""
-    many = lanes * (RENEWED // len(lanes))
+    many = tasks * (RENEWED // len(tasks))
     leases = Leases(bus.client, bus.keys, name="plan-decode", stage="decode", token="plan-decode", lease_s=LEASE_S)
     server_s, client_s = _server(bus)["cpu_s"], time.process_time()
     for _ in range(10):
@@ -161,7 +161,7 @@ def _renewal(bus: Bus, lanes: list[tuple[str, str]]) -> tuple[float, float]:
 
 
 def _outputs(publishers: dict, stage: str) -> int:
-    """Messages that a stage settles for each snippet: one by extractor or model."""
+    """Messages that a stage commits for each snippet: one by extractor or model."""
     publisher, _ = next(iter(publishers.values()))
     return len(publisher.spec.stages(stage))
 

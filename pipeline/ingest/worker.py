@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 import redis
 
@@ -23,8 +24,8 @@ from pipeline.cameras.announce import Announcer, live_specs, origin_of
 from pipeline.cameras.spec import CameraSpec
 from pipeline.config.load import load_config
 from pipeline.ingest.file import count_death
-from pipeline.leases.assignment import Holdings, Key
-from pipeline.leases.lease import Leases
+from pipeline.leases.assignment import Assignment
+from pipeline.leases.lease import Leases, TaskId
 from pipeline.pixels.route import PixelRoute
 from pipeline.pixels.sweep import Sweeper
 from pipeline.processes.child import fork, how_it_ended
@@ -96,8 +97,8 @@ class DecodeWorker:
         self._leases = leases
         self._settings = settings
         self._clock = clock
-        self._holdings = Holdings(bus, leases, self._may_take)
-        self._decoders: dict[Key, DecoderProcess] = {}
+        self._assignment = Assignment(bus, leases)
+        self._decoders: dict[TaskId, DecoderProcess] = {}
         config = load_config(settings.config_path)
         specs = live_specs(config, settings.config_path) if settings.config_path else []
         self._addresses = {(s.camera, s.source): config.cameras[s.camera].source for s in specs}
@@ -127,7 +128,7 @@ class DecodeWorker:
         try:
             self._announce()
             self._killed = [pid for pid in self._killed if not os.waitpid(pid, os.WNOHANG)[0]]
-            self._holdings.turn(self._clock())
+            self._rebalance()
             self._follow_leases()
             self._route.look(self._clock())
             self._sweep()
@@ -143,7 +144,7 @@ class DecodeWorker:
             time.sleep(REDIS_AGAIN.delay_s(self._outages))
 
     def _follow_leases(self) -> None:
-        held = self._holdings.held
+        held = self._assignment.held
         for key in [k for k, d in self._decoders.items() if held.get(k) != d.spec]:
             self._kill(self._decoders.pop(key))
         for key, spec in held.items():
@@ -164,7 +165,7 @@ class DecodeWorker:
                     time.sleep(0.02)
             self._kill(decoder)
         try:
-            self._holdings.close()
+            self._assignment.close()
             self._sweeper.leave()
         except (redis.RedisError, *OUTAGE) as error:
             log.warning("left without a word (%s); the leases run out by themselves", error)
@@ -182,11 +183,23 @@ class DecodeWorker:
 
     # -- which cameras ------------------------------------------------------------------------------------------
 
-    def _may_take(self, spec: CameraSpec, stage: str) -> bool:
+    def _rebalance(self) -> None:
+        now_s, tasks = self._clock(), self._assignment
+        if not tasks.rebalance(now_s):
+            return
+        for free in tasks.offers((task for task in tasks.missing() if self._may_take(task)), now_s):
+            for task in free:
+                if self._may_take(task):  # which depends on what was taken just now
+                    tasks.take([task])
+        able = (task for task in tasks.missing() if self._may_take(task))
+        tasks.could_take(sum(1 for _ in islice(able, tasks.room)))
+
+    def _may_take(self, task: TaskId) -> bool:
+        spec = self._assignment.wanted[task]
         if spec.live:
             return (spec.camera, spec.source) in self._addresses  # only who has the configuration knows its login
         busy = sum(not d.spec.live and not d.done for d in self._decoders.values())
-        starting = sum(k not in self._decoders and not s.live for k, s in self._holdings.held.items())
+        starting = sum(k not in self._decoders and not s.live for k, s in self._assignment.held.items())
         return busy + starting < self._settings.decode_files
 
     def _is_done(self, spec: CameraSpec) -> bool:

@@ -1,98 +1,90 @@
-"""Which cameras a worker holds: follows the registry, keeps its leases, shares fairly with the other workers."""
+"""The assignment: which tasks a worker holds. It follows the registry, keeps its leases, and shares with its peers."""
 
 from __future__ import annotations
 
 import logging
+import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any, Protocol
 
-from pipeline.bus.streams import Bus
+import redis
+
+from pipeline.bus.streams import OUTAGE, Bus
 from pipeline.cameras.registry import Registry, registered
 from pipeline.cameras.spec import CameraSpec
-from pipeline.leases.lease import Leases, Peers, fair_share
+from pipeline.leases.lease import Leases, Peers, TaskId, fair_share
 
 log = logging.getLogger(__name__)
 
-Key = tuple[str, str]
-"""(camera, stage with its variant), as in ('front', 'features:motion')."""
 POLL_S = 0.2
 """How often the registry is looked at."""
 LOOK_COST_S = 0.001
 """Seconds for each lease that others were found to hold, until they are looked at again."""
-AT_ONCE = 200
-"""Lanes that Redis is asked about in one round trip."""
+ASKED_AT_ONCE = 200
+"""Tasks that Redis is asked about in one round trip."""
+TAKEN_AT_ONCE = 50
+"""Leases taken together."""
 NAMED = 3
-"""More lanes than these are counted in the log, not named."""
+"""More tasks than these are counted in the log, not named."""
+HANG_S = 300.0
+"""A turn that takes longer hangs: the process ends itself, and what it worked on counts as having killed it."""
 
 
-class Holdings:
-    """The leases of one worker as a set that changes only in `turn`.
+class Assignment:
+    """The leases of one worker as a set that changes only where the worker says so.
 
-    Everybody takes what is free up to the largest fair share, and gives up lanes only for a worker that says it
-    lacks some. What stays free although all have their share (a worker that cannot do the work counts as one) is taken
-    by whoever can. So every lane is held in the end, and none moves without need.
+    The worker decides what it can do: `rebalance` renews and gives up, `offers` says what is free of that, `take` takes
+    it, and `could_take` tells the others what this worker still lacks.
+
+    Everybody takes what is free up to the largest fair share, and gives up tasks only for a worker that says it lacks
+    some. What stays free although all have their share (a worker that cannot do the work counts as one) is taken by
+    whoever can. So every task is held in the end, and none moves without need.
     """
 
-    def __init__(
-        self, bus: Bus, leases: Leases, may_take: Callable[[CameraSpec, str], bool], *, at_once: int = 1
-    ) -> None:
-        """`may_take` is asked before a lease is taken: can this worker do that work now?
-
-        `at_once`: leases taken together; 1 where the answer depends on what is held already.
-        """
+    def __init__(self, bus: Bus, leases: Leases) -> None:
         self._bus = bus
         self._leases = leases
-        self._may_take = may_take
-        self._at_once = at_once
         self._registry = Registry(bus.client, bus.keys)
         self._next_turn_s = 0.0
         self._next_renewal_s = 0.0
         self._next_taking_s = 0.0
         self._next_look_s = 0.0
-        self._wanted: dict[Key, CameraSpec] = {}
+        self._just_lost: set[TaskId] = set()
+        """Not to be had again in this turn: whoever works on it must see that it was gone."""
+        self._renewed = False
+        """In this turn."""
         self._peers = Peers()
         self._lacking = (0, 0)
         self._told = (self._lacking, "")
-        self._seen_free: set[Key] = set()
+        self._seen_free: set[TaskId] = set()
         self.error = ""
         """Shown in the heartbeat: why this worker cannot take what there is."""
-        self.held: dict[Key, CameraSpec] = {}
+        self.wanted: dict[TaskId, CameraSpec] = {}
+        """All there is to do in this worker's stage; the same object until the registry changes."""
+        self.held: dict[TaskId, CameraSpec] = {}
 
-    def turn(self, now_s: float) -> bool:
-        """Renew, let go, take; at most every POLL_S. Returns whether `held` may have changed."""
+    def rebalance(self, now_s: float) -> bool:
+        """Follow the registry, renew, and give up what others lack; at most every POLL_S, else False."""
         if now_s < self._next_turn_s:
             return False
         self._next_turn_s = now_s + POLL_S
-        before = dict(self.held)
         self._follow_registry()
-        wanted = self._wanted
-        self.let_go([k for k, spec in self.held.items() if wanted.get(k) is not spec])
-        renewal = now_s >= self._next_renewal_s
-        if renewal:
+        self.give_back([task for task, spec in self.held.items() if self.wanted.get(task) is not spec])
+        self._just_lost = set()
+        self._renewed = now_s >= self._next_renewal_s
+        if self._renewed:
             self._next_renewal_s = now_s + self._leases.lease_ms / 4000
             if lost := self.renew():
-                self._follow_registry()
-                if missed := [key for key in lost if key in self._wanted]:  # a removed camera's leases go with it
-                    log.warning("lost the lease of %s", in_short(missed))
-                wanted = self._wanted
-                # Not to be had again in this turn: whoever works on it must see that it was gone.
-                wanted = {key: spec for key, spec in wanted.items() if key not in set(lost)}
-                for key in lost:
-                    self.held.pop(key, None)
-        least, most = fair_share(len(wanted), self._peers.workers)
-        if renewal and self._give_up(least, most):
-            self._next_taking_s = now_s + self._leases.lease_ms / 4000  # the hungry come first
-        if now_s >= self._next_taking_s:
-            self._take(wanted, most, now_s)
-            if renewal:
-                self._take_orphans(wanted)
-        could = sum(1 for _ in islice(self._able(wanted), max(0, most - len(self.held))))
-        self._lacking = min(could, max(0, least - len(self.held))), could
-        if (self._lacking, self.error) != self._told:
-            self._next_renewal_s = 0.0  # tell the others soon
-        return self.held != before
+                self._after_loss(lost)
+            least, most = self._share()
+            if self._give_up(least, most):
+                self._next_taking_s = now_s + self._leases.lease_ms / 4000  # those that lack some come first
+        return True
 
-    def renew(self) -> list[Key]:
+    def renew(self) -> list[TaskId]:
         """Keep the leases and tell the others; returns what was lost. The only part that another thread may call."""
         held = list(self.held)
         self._told = (self._lacking, self.error)
@@ -100,67 +92,71 @@ class Holdings:
         self._peers = self._leases.beat(self._bus.now_ms(), len(held), *self._lacking, error=self.error)
         return lost
 
-    def _follow_registry(self) -> None:
-        if self._registry.refresh():
-            stage, specs = self._leases.stage, self._registry.specs
-            self._wanted = {(camera, s): spec for camera, spec in specs.items() for s in spec.stages(stage)}
-            self._next_look_s = 0.0
+    def offers(self, able: Iterator[TaskId], now_s: float) -> Iterator[list[TaskId]]:
+        """What nobody holds now, a few tasks at a time; to be taken before the next few.
 
-    def wanted(self) -> dict[Key, CameraSpec]:
-        """All there is to do in this worker's stage; the same object until the registry changes."""
-        return self._wanted
-
-    def _give_up(self, least: int, most: int) -> bool:
-        """Let go of what others lack: for the hungry down to the least fair share, else down to the most."""
-        held = len(self.held)
-        count = max(min(self._peers.hungry, held - least), min(self._peers.room, held - most))
-        self.let_go(list(self.held)[held - max(0, count) :])
-        return count > 0
-
-    def _take(self, wanted: dict[Key, CameraSpec], most: int, now_s: float) -> None:
-        """Up to the share, of what is free; where nothing was, others are asked less often the more they are."""
-        if now_s < self._next_look_s:
+        First what of `able` (the missing ones that this worker can do) makes its share full; where nothing was free,
+        others are asked less often the more they are. Then, at each renewal, whatever is missing and was free at the
+        last one already, beyond the share.
+        """
+        if now_s < self._next_taking_s:
             return
-        able, asked, found = self._able(wanted), 0, 0
-        while len(self.held) < most and (some := list(islice(able, AT_ONCE))):
-            free = self._leases.free(some)
-            asked, found = asked + len(some), found + len(free)
-            self._try(free, wanted, most)
-        if not found:
-            self._next_look_s = now_s + asked * LOOK_COST_S
+        if now_s >= self._next_look_s:
+            asked = found = 0
+            while self.room and (some := list(islice(able, ASKED_AT_ONCE))):
+                free = self._leases.free(some)
+                asked, found = asked + len(some), found + len(free)
+                while self.room and free:
+                    some, free = free[: min(TAKEN_AT_ONCE, self.room)], free[min(TAKEN_AT_ONCE, self.room) :]
+                    yield some
+            if not found:
+                self._next_look_s = now_s + asked * LOOK_COST_S
+        if self._renewed:
+            free_now = set(self._leases.free(self.missing()))
+            orphans = [task for task in self.wanted if task in free_now & self._seen_free]
+            self._seen_free = free_now
+            for start in range(0, len(orphans), TAKEN_AT_ONCE):
+                yield orphans[start : start + TAKEN_AT_ONCE]
 
-    def _able(self, wanted: dict[Key, CameraSpec]) -> Iterator[Key]:
-        """What is not held, and this worker could do now."""
-        return (key for key, spec in wanted.items() if key not in self.held and self._may_take(spec, key[1]))
+    def take(self, tasks: Sequence[TaskId]) -> None:
+        """Take those that still are free."""
+        ours = self._leases.acquire_all(tasks)
+        # Asked with the leases in hand: whoever removes a camera from now on removes its leases as well.
+        there = registered(self._bus.client, self._bus.keys, [task.camera for task in ours])
+        self.held |= {task: self.wanted[task] for task in ours if task.camera in there}
+        self._leases.release_all([task for task in ours if task.camera not in there])
 
-    def _take_orphans(self, wanted: dict[Key, CameraSpec]) -> None:
-        """Beyond the share: what was free at the last look already, and still is."""
-        free = set(self._leases.free(key for key in wanted if key not in self.held))
-        both = free & self._seen_free
-        self._try([key for key in wanted if key in both], wanted, len(wanted))
-        self._seen_free = free
+    def missing(self) -> Iterator[TaskId]:
+        """What is not held and could be taken in this turn; goes on from what was taken meanwhile."""
+        return (task for task in self.wanted if task not in self.held and task not in self._just_lost)
 
-    def _try(self, free: Sequence[Key], wanted: dict[Key, CameraSpec], most: int) -> None:
-        """Take what still is free, until `most` are held."""
-        for start in range(0, len(free), self._at_once):
-            some = free[start : start + max(0, min(self._at_once, most - len(self.held)))]
-            some = [key for key in some if key not in self.held and self._may_take(wanted[key], key[1])]
-            ours = self._leases.acquire_all(some)
-            # Asked with the leases in hand: whoever removes a camera from now on removes its leases as well.
-            there = registered(self._bus.client, self._bus.keys, [camera for camera, _ in ours])
-            self.held |= {key: wanted[key] for key in ours if key[0] in there}
-            self._leases.release_all([key for key in ours if key[0] not in there])
+    @property
+    def room(self) -> int:
+        """Tasks to the most that is its fair share."""
+        return max(0, self._share()[1] - len(self.held))
 
-    def let_go(self, keys: Sequence[Key]) -> None:
-        """Give leases back."""
-        for key in keys:
-            del self.held[key]
-        self._leases.release_all(keys)
+    def could_take(self, tasks: int) -> None:
+        """Tell the others soon how many more tasks, up to `room`, this worker could do."""
+        least, _ = self._share()
+        self._lacking = min(tasks, max(0, least - len(self.held))), tasks
+        if (self._lacking, self.error) != self._told:
+            self._next_renewal_s = 0.0
+
+    def give_back(self, tasks: Sequence[TaskId]) -> None:
+        """Release leases."""
+        for task in tasks:
+            del self.held[task]
+        self._leases.release_all(tasks)
+
+    def lose(self, tasks: Iterable[TaskId]) -> None:
+        """Others have their leases."""
+        for task in tasks:
+            self.held.pop(task, None)
 
     def forget(self) -> None:
         """After trouble with Redis: hold nothing, look at everything anew in the next turn.
 
-        Leases that are still ours are found again by `acquire`.
+        Leases that are still ours are found again when they are taken.
         """
         self.held.clear()
         self._seen_free.clear()
@@ -168,12 +164,82 @@ class Holdings:
 
     def close(self) -> None:
         """Give everything back and leave the list of workers."""
-        self.let_go(list(self.held))
+        self.give_back(list(self.held))
         self._leases.leave()
 
+    def _follow_registry(self) -> None:
+        if self._registry.refresh():
+            stage, specs = self._leases.stage, self._registry.specs
+            self.wanted = {TaskId(camera, s): spec for camera, spec in specs.items() for s in spec.stages(stage)}
+            self._next_look_s = 0.0
 
-def in_short(keys: Iterable[Key]) -> str:
-    """Lanes for the log: 'a features:motion, b features:motion and 498 more'."""
-    names = [" ".join(key) for key in keys]
+    def _after_loss(self, lost: Sequence[TaskId]) -> None:
+        self._follow_registry()
+        if missed := [task for task in lost if task in self.wanted]:  # a removed camera's leases go with it
+            log.warning("lost the lease of %s", in_short(missed))
+        self._just_lost = set(lost)
+        self.lose(lost)
+
+    def _share(self) -> tuple[int, int]:
+        return fair_share(len(self.wanted), self._peers.workers)
+
+    def _give_up(self, least: int, most: int) -> bool:
+        """Release what others lack: down to the least fair share for those below it, else down to the most."""
+        held = len(self.held)
+        count = max(min(self._peers.below_least, held - least), min(self._peers.below_most, held - most))
+        self.give_back(list(self.held)[held - max(0, count) :])
+        return count > 0
+
+
+def in_short(tasks: Iterable[TaskId]) -> str:
+    """Tasks for the log: 'a features:motion, b features:motion and 498 more'."""
+    names = [" ".join(task) for task in tasks]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
+
+
+class Renewable(Protocol):
+    """What is renewed."""
+
+    def renew(self) -> Any: ...
+
+
+class Renewer:
+    """A thread that renews an assignment's leases while turns go on, and ends the process when one never ends."""
+
+    def __init__(
+        self, assignment: Renewable, every_s: float, *, hang_s: float = HANG_S,
+        die: Callable[[int], Any] = os._exit,
+    ) -> None:  # fmt: skip
+        self._assignment = assignment
+        self._every_s = every_s
+        self._hang_s = hang_s
+        self._die = die
+        self._alive_s = time.monotonic()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="renewer", daemon=True)
+
+    def alive(self) -> None:
+        """A turn begins."""
+        self._alive_s = time.monotonic()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._every_s):
+            busy_s = time.monotonic() - self._alive_s
+            if busy_s > self._hang_s:
+                log.error("a stage has not returned for %.0f s; ending this worker", busy_s)
+                self._die(1)
+                return
+            if busy_s > self._every_s:  # else the turns themselves renew
+                try:
+                    self._assignment.renew()
+                except (redis.RedisError, *OUTAGE) as error:
+                    log.debug("leases not renewed: %s", error)
+
+    def __enter__(self) -> Renewer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()

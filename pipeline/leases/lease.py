@@ -1,4 +1,4 @@
-"""Who works on what: one lease per camera and stage, spread over the live workers of the stage."""
+"""Leases: at most one worker works on a task; and heartbeats, by which the workers of a stage know of each other."""
 
 from __future__ import annotations
 
@@ -7,13 +7,25 @@ import os
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.bus.keys import Keys
 
 # Compare and act in one step: a worker that lost its lease must neither prolong nor delete the new holder's.
 _RENEW = "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('pexpire',KEYS[1],ARGV[2]) else return 0 end"
 _RELEASE = "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',KEYS[1]) else return 0 end"
+
+
+JSON_NAMES = {"tasks": "lanes", "below_least": "hungry", "below_most": "room"}
+"""What other versions call these fields of a heartbeat."""
+
+
+class TaskId(NamedTuple):
+    """A task: one camera in one stage."""
+
+    camera: str
+    stage: str
+    """With its variant: `features:motion`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +40,11 @@ class Heartbeat:
     beat_ms: int
     """Server clock."""
     started_ms: int
-    lanes: int
-    """Cameras it holds."""
-    hungry: int = 0
-    """Cameras it lacks to the least fair share and could take."""
-    room: int = 0
+    tasks: int
+    """Held by it."""
+    below_least: int = 0
+    """Tasks that it lacks to the least fair share and could take."""
+    below_most: int = 0
     """The same to the most."""
     error: str = ""
     frames: str = ""
@@ -41,8 +53,13 @@ class Heartbeat:
     @classmethod
     def decode(cls, raw: bytes) -> Heartbeat:
         """What a worker said; one of a later version may say more."""
-        known = {f.name for f in fields(cls)}
-        return cls(**{k: v for k, v in json.loads(raw).items() if k in known})
+        said = json.loads(raw)
+        names = {f.name: JSON_NAMES.get(f.name, f.name) for f in fields(cls)}
+        return cls(**{name: said[key] for name, key in names.items() if key in said})
+
+    def encode(self) -> str:
+        """As JSON."""
+        return json.dumps({JSON_NAMES.get(name, name): value for name, value in asdict(self).items()})
 
 
 def heartbeats(client: Any, keys: Keys) -> list[Heartbeat]:
@@ -56,16 +73,16 @@ class Peers:
 
     workers: int = 1
     """This one included."""
-    hungry: int = 0
-    """Lanes that others lack to the least fair share and could take."""
-    room: int = 0
+    below_least: int = 0
+    """Tasks that others lack to the least fair share and could take."""
+    below_most: int = 0
     """The same to the most."""
 
 
-def fair_share(lanes: int, workers: int) -> tuple[int, int]:
-    """The least and the most lanes of one of `workers` when all lanes are spread evenly."""
+def fair_share(tasks: int, workers: int) -> tuple[int, int]:
+    """The least and the most tasks of one of `workers` when all are spread evenly."""
     workers = max(1, workers)
-    return lanes // workers, -(-lanes // workers)
+    return tasks // workers, -(-tasks // workers)
 
 
 class Leases:
@@ -85,56 +102,56 @@ class Leases:
 
     def acquire(self, camera: str, stage: str) -> bool:
         """Take the lease if nobody else holds it; one that is ours already is prolonged."""
-        return bool(self.acquire_all([(camera, stage)]))
+        return bool(self.acquire_all([TaskId(camera, stage)]))
 
-    def acquire_all(self, lanes: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """The same for several (camera, stage); returns those that are ours now."""
+    def acquire_all(self, tasks: Sequence[TaskId]) -> list[TaskId]:
+        """The same for several; returns those that are ours now."""
         with self._client.pipeline(transaction=False) as pipe:
-            for lane in lanes:
-                pipe.set(self._keys.lease(*lane), self.token, nx=True, px=self.lease_ms)
-            taken = {lane for lane, is_new in zip(lanes, pipe.execute(), strict=True) if is_new}
-        others = [lane for lane in lanes if lane not in taken]
+            for task in tasks:
+                pipe.set(self._keys.lease(*task), self.token, nx=True, px=self.lease_ms)
+            taken = {task for task, is_new in zip(tasks, pipe.execute(), strict=True) if is_new}
+        others = [task for task in tasks if task not in taken]
         taken.update(set(others) - set(self.renew(others)))
-        return [lane for lane in lanes if lane in taken]
+        return [task for task in tasks if task in taken]
 
-    def free(self, lanes: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Those of the (camera, stage) that nobody else holds now."""
-        lanes = list(lanes)
+    def free(self, tasks: Iterable[TaskId]) -> list[TaskId]:
+        """Those that nobody else holds now."""
+        tasks = list(tasks)
         with self._client.pipeline(transaction=False) as pipe:
-            for lane in lanes:
-                pipe.get(self._keys.lease(*lane))
-            holders = zip(lanes, pipe.execute(), strict=True)
-        return [lane for lane, holder in holders if holder is None or holder.decode() == self.token]
+            for task in tasks:
+                pipe.get(self._keys.lease(*task))
+            holders = zip(tasks, pipe.execute(), strict=True)
+        return [task for task, holder in holders if holder is None or holder.decode() == self.token]
 
-    def renew(self, held: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Prolong leases; returns those (camera, stage) that are no longer ours."""
+    def renew(self, held: Iterable[TaskId]) -> list[TaskId]:
+        """Prolong leases; returns those that are no longer ours."""
         held = list(held)
         with self._client.pipeline(transaction=False) as pipe:
-            for lane in held:
+            for task in held:
                 # Not `pipe.eval`: redis-py's Cluster pipeline does not offer it, though it can send it.
-                pipe.execute_command("EVAL", _RENEW, 1, self._keys.lease(*lane), self.token, self.lease_ms)
-            return [lane for lane, ours in zip(held, pipe.execute(), strict=True) if not ours]
+                pipe.execute_command("EVAL", _RENEW, 1, self._keys.lease(*task), self.token, self.lease_ms)
+            return [task for task, ours in zip(held, pipe.execute(), strict=True) if not ours]
 
     def release(self, camera: str, stage: str) -> None:
         """Give the lease back, if it is still ours."""
-        self.release_all([(camera, stage)])
+        self.release_all([TaskId(camera, stage)])
 
-    def release_all(self, lanes: Iterable[tuple[str, str]]) -> None:
-        """The same for several (camera, stage)."""
+    def release_all(self, tasks: Iterable[TaskId]) -> None:
+        """The same for several."""
         with self._client.pipeline(transaction=False) as pipe:
-            for lane in lanes:
-                pipe.execute_command("EVAL", _RELEASE, 1, self._keys.lease(*lane), self.token)
+            for task in tasks:
+                pipe.execute_command("EVAL", _RELEASE, 1, self._keys.lease(*task), self.token)
             pipe.execute()
 
-    def beat(self, now_ms: int, lanes: int, hungry: int = 0, room: int = 0, error: str = "") -> Peers:
+    def beat(self, now_ms: int, tasks: int, below_least: int = 0, below_most: int = 0, error: str = "") -> Peers:
         """Say that this worker lives; returns what the others say. Clears away the long dead."""
         self._started_ms = self._started_ms or now_ms
         mine = Heartbeat(
             name=self.name, stage=self.stage, token=self.token, host=socket.gethostname(), pid=os.getpid(),
-            beat_ms=now_ms, started_ms=self._started_ms, lanes=lanes, hungry=hungry, room=room, error=error,
-            frames=self.frames,
+            beat_ms=now_ms, started_ms=self._started_ms, tasks=tasks, below_least=below_least, below_most=below_most,
+            error=error, frames=self.frames,
         )  # fmt: skip
-        self._client.hset(self._keys.workers, self.name, json.dumps(asdict(mine)))
+        self._client.hset(self._keys.workers, self.name, mine.encode())
         everybody = heartbeats(self._client, self._keys)
         for other in everybody:
             if now_ms - other.beat_ms > 10 * self.lease_ms:
@@ -142,7 +159,7 @@ class Leases:
         peers = [
             h for h in everybody if h.stage == self.stage and h.name != self.name and now_ms - h.beat_ms < self.lease_ms
         ]
-        return Peers(1 + len(peers), sum(h.hungry for h in peers), sum(h.room for h in peers))
+        return Peers(1 + len(peers), sum(h.below_least for h in peers), sum(h.below_most for h in peers))
 
     def leave(self) -> None:
         """Say that this worker has gone."""

@@ -25,7 +25,7 @@ def read_status(bus: Bus) -> dict:
         "cameras": {name: _camera(bus, spec) for name, spec in registry.specs.items()},
         "workers": [
             {
-                "name": b.name, "stage": b.stage, "host": b.host, "pid": b.pid, "cameras": b.lanes,
+                "name": b.name, "stage": b.stage, "host": b.host, "pid": b.pid, "cameras": b.tasks,
                 "silent_s": round(max(0, now_ms - b.beat_ms) / 1000, 1), "error": b.error,
             }
             for b in beats
@@ -83,7 +83,7 @@ def _holder(bus: Bus, spec: CameraSpec, stage: str) -> str | None:
 
 
 def drained(bus: Bus) -> bool:
-    """True once every stage has settled everything there is of live cameras."""
+    """True once every stage has committed everything there is of live cameras."""
     registry = Registry(bus.client, bus.keys)
     registry.refresh()
     live = [spec for spec in registry.specs.values() if spec.live]

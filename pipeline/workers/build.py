@@ -1,21 +1,98 @@
-"""Builds what a worker runs, importing a stage's libraries only in the workers that need them."""
+"""Builds what a worker runs: once for all cameras that share it, importing a stage's libraries only where needed."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pipeline.cameras.spec import CameraSpec
 from pipeline.config.schema import WorkersConfig
-from pipeline.workers.workshop import ProcessorFor
-from stages.errors import CheckpointError
+from pipeline.leases.lease import TaskId
+from stages.errors import CheckpointError, OddwatchError
 from stages.stage import Processor, StageProcessor
 
 log = logging.getLogger(__name__)
 
 GPU_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 """One of them is there wherever a GPU is: on Linux, and under Windows' own Linux."""
+AGAIN_S = 5.0
+"""How soon a stage that could not be built is tried again: its weights or checkpoint may come later."""
+FOREIGN_S = 60.0
+"""How long a task is left to workers on the host whose memory holds its pictures."""
+ProcessorFor = Callable[[CameraSpec, str], Processor]
+"""Builds the stage of a camera. Raises OddwatchError when something it needs is missing, or what a library raises."""
+
+
+class Processors:
+    """What a worker can do: processors by `processor_key`, and why some tasks cannot be done here now."""
+
+    def __init__(self, processor_for: ProcessorFor) -> None:
+        self._processor_for = processor_for
+        self._built: dict[str, Processor] = {}
+        self._missing: dict[str, tuple[float, str]] = {}
+        """When to try again, and why."""
+        self._foreign: dict[TaskId, tuple[float, str]] = {}
+        """Tasks that only workers on another host can do: until when they are left to those, and why."""
+
+    def __getitem__(self, key: str) -> Processor:
+        return self._built[key]
+
+    def error_at(self, now_s: float) -> str:
+        """One line about everything that cannot be done now; empty if all can."""
+        self._foreign = {task: (until_s, why) for task, (until_s, why) in self._foreign.items() if until_s > now_s}
+        missing = sorted({why for _, why in self._missing.values()})
+        return "; ".join([*missing, *{why for _, why in self._foreign.values()}])
+
+    def can_do(self, task: TaskId, spec: CameraSpec, now_s: float) -> bool:
+        """Whether this worker can do a task now; builds what it needs for that."""
+        until_s, _ = self._foreign.get(task, (0.0, ""))
+        return now_s >= until_s and self.ready(spec, task.stage, now_s)
+
+    def leave_to_others(self, task: TaskId, why: str, now_s: float) -> None:
+        """A task can only be done on another host, as far as is known for a while."""
+        if why not in {why for until_s, why in self._foreign.values() if until_s > now_s}:
+            log.warning("%s %s: %s", *task, why)
+        self._foreign[task] = now_s + FOREIGN_S, why
+
+    def ready(self, spec: CameraSpec, stage: str, now_s: float) -> bool:
+        """Whether the stage is built; builds it now if it is not."""
+        key = processor_key(spec, stage)
+        if key in self._built:
+            return True
+        again_s, before = self._missing.get(key, (now_s, ""))
+        if now_s < again_s:
+            return False
+        try:
+            self._built[key] = self._processor_for(spec, stage)
+        except Exception as error:
+            # Whatever it is (weights that are missing, a GPU that is not there or full): the others must go on.
+            why = _in_one_line(error)
+            if why != before:
+                log.error("%s %s: %s", spec.camera, stage, why)
+                log.debug("%s %s", spec.camera, stage, exc_info=error)
+            self._missing[key] = (now_s + AGAIN_S, why)
+            return False
+        self._missing.pop(key, None)
+        return True
+
+    def keep(self, in_use: set[str]) -> None:
+        """Let go of what no camera needs any more."""
+        self._built = {k: p for k, p in self._built.items() if k in in_use}
+        self._missing = {k: why for k, why in self._missing.items() if k in in_use}
+
+
+def _in_one_line(error: Exception) -> str:
+    said = " ".join(str(error).split())[:300]
+    return said if isinstance(error, OddwatchError) and said else f"cannot be built: {type(error).__name__}: {said}"
+
+
+def processor_key(spec: CameraSpec, stage: str) -> str:
+    """Equal for tasks that one processor can serve together."""
+    head, _, name = stage.partition(":")
+    if head == "features":
+        return stage
+    return f"{stage} {spec.models[name].model_dump_json()}" if head == "temporal" else f"{stage} {spec.config_hash}"
 
 
 def processor_builder(device: str, is_cluster: bool, precision: str = "fp32", engine: str = "torch") -> ProcessorFor:

@@ -62,9 +62,9 @@ def nodes_of(bus: Bus) -> list[dict[str, float]]:
 
 
 def held(bus: Bus) -> dict[str, list[int]]:
-    """Lanes that the workers of each stage say they hold."""
+    """Tasks that the workers of each stage say they hold."""
     beats = heartbeats(bus.client, bus.keys)
-    return {stage: [b.lanes for b in beats if b.stage == stage] for stage in STAGES}
+    return {stage: [b.tasks for b in beats if b.stage == stage] for stage in STAGES}
 
 
 def wait_until(done: Callable[[], bool], limit_s: float, what: str) -> float:
@@ -112,7 +112,7 @@ def simulate(scene: Scene, seconds: float) -> dict:
         before = nodes_of(bus)
         phase.set(2)
         time.sleep(seconds)
-        after, lanes = nodes_of(bus), held(bus)
+        after, tasks = nodes_of(bus), held(bus)
         phase.set(3)
         said = [reports.get(timeout=60) for _ in processes]
     by_stage = {stage: [r for s, r in said if s == stage] for stage in ("decode", *STAGES)}
@@ -135,7 +135,7 @@ def simulate(scene: Scene, seconds: float) -> dict:
         "memory_mb": [a["memory_mb"] for a in after],
         "share_of_nodes": [n["commands"] / sum(m["commands"] for m in nodes) for n in nodes],
         "servers_end_at": round(scene.cameras * done / (scene.snippets_per_s * seconds) * seconds / busiest),
-        "spread_s": spread, "lanes": lanes,
+        "spread_s": spread, "tasks": tasks,
     }  # fmt: skip
 
 
@@ -158,15 +158,15 @@ def death(scene: Scene) -> dict:
 
         def after() -> list[int]:
             beats = heartbeats(bus.client, bus.keys)
-            return [b.lanes for b in beats if b.stage == "alerting" and b.name != "alerting-0"]
+            return [b.tasks for b in beats if b.stage == "alerting" and b.name != "alerting-0"]
 
         wait_until(lambda: _is_even(after(), replace(scene, workers=scene.workers - 1)), SPREAD_S, "an even spread")
         left = after()
     return {"cameras": scene.cameras, "lease_s": scene.lease_s, "before": before, "taken_s": taken_s, "after": left}
 
 
-def _is_even(lanes: list[int], scene: Scene) -> bool:
-    return len(lanes) == scene.workers and sum(lanes) == scene.cameras and max(lanes) - min(lanes) <= 1
+def _is_even(tasks: list[int], scene: Scene) -> bool:
+    return len(tasks) == scene.workers and sum(tasks) == scene.cameras and max(tasks) - min(tasks) <= 1
 
 
 @contextmanager

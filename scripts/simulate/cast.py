@@ -75,19 +75,19 @@ def sample_outputs(scene: Scene) -> SampleOutputs:
 
 
 class Phase:
-    """Shared by all processes: 0 getting ready, 1 playing, 2 measuring, 3 the end; and the lanes open in each stage."""
+    """Shared by all processes: 0 getting ready, 1 playing, 2 measuring, 3 the end; and the tasks open in each stage."""
 
     def __init__(self, context: multiprocessing.context.BaseContext) -> None:
         self._value = context.Value("i", 0)
-        self._lanes = {stage: context.Value("i", 0) for stage in STAGES}
+        self._tasks = {stage: context.Value("i", 0) for stage in STAGES}
 
-    def opened(self, stage: str, lanes: int) -> None:
-        """So many more (or fewer) lanes are open."""
-        with self._lanes[stage].get_lock():
-            self._lanes[stage].value += lanes
+    def opened(self, stage: str, tasks: int) -> None:
+        """So many more (or fewer) tasks are open."""
+        with self._tasks[stage].get_lock():
+            self._tasks[stage].value += tasks
 
-    def all_open(self, lanes: int) -> bool:
-        return all(value.value == lanes for value in self._lanes.values())
+    def all_open(self, tasks: int) -> bool:
+        return all(value.value == tasks for value in self._tasks.values())
 
     def get(self) -> int:
         return int(self._value.value)
@@ -145,14 +145,14 @@ class Watched(Worker):
     gauge: Gauge
     phase: Phase
     stage: str
-    open_lanes = 0
+    open_tasks = 0
     profiler: cProfile.Profile | None = None
 
     def turn(self) -> int:
-        # A heartbeat tells of leases; what counts is that the lanes behind them are open.
-        now_open = len(self._lanes)
-        self.phase.opened(self.stage, now_open - self.open_lanes)
-        self.open_lanes = now_open
+        # A heartbeat tells of leases; what counts is that the tasks behind them are open.
+        now_open = len(self._tasks)
+        self.phase.opened(self.stage, now_open - self.open_tasks)
+        self.open_tasks = now_open
         if not self.gauge.look():
             self.stop()
             return 0

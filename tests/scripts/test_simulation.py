@@ -23,14 +23,14 @@ def simulated(tmp_path: Path, *arguments: str) -> dict:
 
 def test_fifty_cameras_go_through_all_stages(tmp_path: Path) -> None:
     row = simulated(tmp_path, "--cameras", "50", "--seconds", "5")
-    assert row["lanes"] == {"features": [50], "temporal": [50], "alerting": [50]}
+    assert row["tasks"] == {"features": [50], "temporal": [50], "alerting": [50]}
     assert row["offered_per_s"] == 25
     assert row["published_per_s"] > 0
     assert row["done_per_s"] > 0
     assert 0 <= row["p50_ms"] <= row["p99_ms"]
     assert row["server_ms"] > 0
     assert min(row["client_ms"].values()) > 0
-    assert row["commands_per_snippet"] >= 8, "four stages settle, three read"
+    assert row["commands_per_snippet"] >= 8, "four stages commit, three read"
     assert row["servers_end_at"] > 0
 
 

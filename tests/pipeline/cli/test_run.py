@@ -74,7 +74,7 @@ def test_a_login_that_may_not_ask_for_the_version_does_not_end_the_check() -> No
 @pytest.mark.parametrize(
     "rights", [pytest.param(["~oddwatch:*", "-@scripting"], id="scripts"), pytest.param(["~other:*"], id="keys")]
 )
-def test_a_login_without_the_rights_that_every_settlement_needs_fails_the_check(rights: list[str]) -> None:
+def test_a_login_without_the_rights_that_every_commit_needs_fails_the_check(rights: list[str]) -> None:
     with redis_server("--user", "alice", "on", ">pw", "resetchannels", "+@all", *rights) as (_, port):
         ok, said = _redis(Config(redis=RedisConfig(url=f"redis://alice:pw@127.0.0.1:{port}/0")))
     assert not ok

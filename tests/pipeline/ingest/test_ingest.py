@@ -138,7 +138,7 @@ def test_trouble_with_redis_does_not_end_the_worker(
             raise one
         return turn(now_s)
 
-    turn = staged._holdings.turn
-    monkeypatch.setattr(staged._holdings, "turn", trouble)
+    turn = staged._assignment.rebalance
+    monkeypatch.setattr(staged._assignment, "rebalance", trouble)
     turn_until(staged, staged.pids)
     staged.close()

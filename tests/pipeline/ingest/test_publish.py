@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,11 +15,10 @@ from pipeline.backoff import JITTER
 from pipeline.bus.codec import decode, decode_state
 from pipeline.bus.embedded import EmbeddedServer
 from pipeline.bus.keys import Keys
-from pipeline.bus.streams import OUTAGE, Bus, connect
+from pipeline.bus.streams import Bus, connect
 from pipeline.cameras.spec import CameraSpec
 from pipeline.ingest.file import count_death, publish_file
 from pipeline.ingest.publish import Publisher
-from pipeline.leases.renewer import Keeper
 from stages.errors import LeaseLost
 from stages.messages import End
 from stages.stage import number
@@ -206,31 +204,6 @@ def test_getting_further_forgives_earlier_deaths(bus: Bus) -> None:
     publish_file(bus, entry, TOKEN, lambda: None)
     last = decode(bus.client.xrange(bus.keys.stream("cam", "snippets"))[-1][1])
     assert "died" not in last.status
-
-
-class TestKeeper:
-    """Leases are kept while a stage works, and a stage that never returns ends its worker."""
-
-    def test_leases_are_renewed_only_while_a_turn_lasts_too_long(self) -> None:
-        renewed = threading.Event()
-        with Keeper(renewed.set, 0.01):
-            assert renewed.wait(10)
-
-    def test_a_hung_turn_ends_the_process(self) -> None:
-        died = threading.Event()
-        with Keeper(lambda: None, 0.01, hang_s=0.05, die=lambda code: died.set()):
-            assert died.wait(10)
-
-    def test_trouble_with_redis_does_not_end_the_keeper(self) -> None:
-        twice = threading.Semaphore(0)
-
-        def renew() -> None:
-            twice.release()
-            raise OUTAGE[0]("away")
-
-        with Keeper(renew, 0.01):
-            assert twice.acquire(timeout=10)
-            assert twice.acquire(timeout=10)
 
 
 def test_the_end_of_a_run_is_published_like_any_message(bus: Bus) -> None:

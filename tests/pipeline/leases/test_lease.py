@@ -1,10 +1,12 @@
-"""Leases: at most one holder ever, every lane held in the end, fair shares, no move without need."""
+"""Leases: at most one holder ever, every task held in the end, fair shares, no move without need."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import random
+from collections.abc import Sequence
+from itertools import islice
 
 import pytest
 from makers import announce, spec
@@ -13,29 +15,35 @@ from toys import Crash, CrashingBus, FakeClock
 from pipeline.bus.embedded import EmbeddedServer
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import REREAD_EVERY, Registry, register, registered, unregister
-from pipeline.leases.assignment import Holdings
-from pipeline.leases.lease import Leases, fair_share, heartbeats, release
+from pipeline.leases.assignment import Assignment
+from pipeline.leases.lease import Leases, TaskId, fair_share, heartbeats, release
 
 
 class Host:
-    """One worker's holdings, turned by the test."""
+    """One worker's assignment, turned by the test."""
 
     def __init__(self, bus: Bus, name: str, clock: FakeClock, *, able: bool = True, lease_s: float = 60) -> None:
         self.bus, self.clock, self.name = bus, clock, name
         self.able = able
         self.leases = Leases(bus.client, bus.keys, name=name, stage="alerting", token=f"{name}:1", lease_s=lease_s)
-        self.holdings = Holdings(bus, self.leases, lambda *_: self.able)
+        self.assignment = Assignment(bus, self.leases)
 
-    def turn(self) -> None:
-        self.holdings.turn(self.clock.now_s)
+    def turn(self) -> bool:
+        tasks, now_s = self.assignment, self.clock.now_s
+        if not tasks.rebalance(now_s):
+            return False
+        for free in tasks.offers(tasks.missing() if self.able else iter(()), now_s):
+            tasks.take(free if self.able else [])
+        tasks.could_take(sum(1 for _ in islice(tasks.missing(), tasks.room)) if self.able else 0)
+        return True
 
     @property
     def cameras(self) -> set[str]:
-        return {camera for camera, _ in self.holdings.held}
+        return {camera for camera, _ in self.assignment.held}
 
     def die(self) -> None:
         """Killed; its supervisor frees what it held."""
-        for camera, stage in self.holdings.held:
+        for camera, stage in self.assignment.held:
             release(self.bus.client, self.bus.keys, camera, stage, self.leases.token)
         self.bus.client.hdel(self.bus.keys.workers, self.name)
 
@@ -44,7 +52,7 @@ def cameras(bus: Bus, count: int) -> set[str]:
     return {announce(bus, spec(f"c{n:02}")).camera for n in range(count)}
 
 
-def settle(clock: FakeClock, *hosts: Host, turns: int = 30, step_s: float = 5.0) -> None:
+def turn_long(clock: FakeClock, *hosts: Host, turns: int = 30, step_s: float = 5.0) -> None:
     """Long enough for renewals (every 15 s of this clock) and for what follows from them."""
     for _ in range(turns):
         clock.sleep(step_s)
@@ -53,11 +61,11 @@ def settle(clock: FakeClock, *hosts: Host, turns: int = 30, step_s: float = 5.0)
 
 
 @pytest.mark.parametrize(
-    ("lanes", "workers", "share"),
+    ("tasks", "workers", "share"),
     [(0, 3, (0, 0)), (6, 3, (2, 2)), (7, 3, (2, 3)), (1, 2, (0, 1)), (5, 0, (5, 5))],
 )
-def test_shares_are_even_and_find_a_place_for_all(lanes: int, workers: int, share: tuple[int, int]) -> None:
-    assert fair_share(lanes, workers) == share
+def test_shares_are_even_and_find_a_place_for_all(tasks: int, workers: int, share: tuple[int, int]) -> None:
+    assert fair_share(tasks, workers) == share
 
 
 def test_a_lease_has_one_holder_until_it_is_given_back_or_runs_out(bus: Bus) -> None:
@@ -71,7 +79,7 @@ def test_a_lease_has_one_holder_until_it_is_given_back_or_runs_out(bus: Bus) -> 
     assert not second.acquire("cam", "alerting")
     first.release("cam", "alerting")
     assert second.acquire("cam", "alerting")
-    assert first.renew([("cam", "alerting")]) == [("cam", "alerting")]
+    assert first.renew([TaskId("cam", "alerting")]) == [("cam", "alerting")]
     bus.client.delete(bus.keys.lease("cam", "alerting"))  # as if it had run out
     assert first.acquire("cam", "alerting")
     assert 0 < bus.client.pttl(bus.keys.lease("cam", "alerting")) <= 60_000
@@ -81,14 +89,14 @@ def test_leases_are_taken_and_given_back_together(bus: Bus) -> None:
     first, second = (
         Leases(bus.client, bus.keys, name=n, stage="alerting", token=f"{n}:1", lease_s=60) for n in ("a", "b")
     )
-    lanes = [(f"c{n}", "alerting") for n in range(4)]
-    assert first.acquire_all(lanes[:1]) == lanes[:1]
-    assert second.acquire_all(lanes[1:2]) == lanes[1:2]
-    assert first.free(lanes) == [lanes[0], *lanes[2:]]  # its own counts as free
-    assert first.acquire_all(lanes) == [lanes[0], *lanes[2:]]
-    first.release_all(lanes)
-    assert second.free(lanes) == lanes
-    assert first.free(lanes) == [lanes[0], *lanes[2:]]
+    tasks = [TaskId(f"c{n}", "alerting") for n in range(4)]
+    assert first.acquire_all(tasks[:1]) == tasks[:1]
+    assert second.acquire_all(tasks[1:2]) == tasks[1:2]
+    assert first.free(tasks) == [tasks[0], *tasks[2:]]  # its own counts as free
+    assert first.acquire_all(tasks) == [tasks[0], *tasks[2:]]
+    first.release_all(tasks)
+    assert second.free(tasks) == tasks
+    assert first.free(tasks) == [tasks[0], *tasks[2:]]
     assert first.acquire_all([]) == []
 
 
@@ -110,14 +118,14 @@ def test_a_lone_worker_takes_everything_at_once(bus: Bus) -> None:
 def test_cameras_move_to_a_worker_that_joins_and_back_when_it_dies(bus: Bus) -> None:
     every, clock = cameras(bus, 7), FakeClock()
     hosts = [Host(bus, name, clock) for name in ("a", "b", "c")]
-    settle(clock, hosts[0])
+    turn_long(clock, hosts[0])
     assert hosts[0].cameras == every
-    settle(clock, *hosts)
+    turn_long(clock, *hosts)
     assert sorted(len(h.cameras) for h in hosts) == [2, 2, 3]
     assert set.union(*(h.cameras for h in hosts)) == every
     kept = hosts[0].cameras
     hosts[2].die()
-    settle(clock, *hosts[:2])
+    turn_long(clock, *hosts[:2])
     assert sorted(len(h.cameras) for h in hosts[:2]) == [3, 4]
     assert hosts[0].cameras >= kept  # nothing moves without need
 
@@ -126,20 +134,20 @@ def test_nothing_moves_once_it_is_fair(bus: Bus) -> None:
     cameras(bus, 5)
     clock = FakeClock()
     hosts = [Host(bus, name, clock) for name in ("a", "b")]
-    settle(clock, *hosts)
+    turn_long(clock, *hosts)
     before = [h.cameras for h in hosts]
     for _ in range(20):
-        settle(clock, *hosts, turns=1)
+        turn_long(clock, *hosts, turns=1)
         assert [h.cameras for h in hosts] == before
 
 
 def test_a_worker_that_cannot_do_the_work_leaves_no_camera_unwatched(bus: Bus) -> None:
     every, clock = cameras(bus, 4), FakeClock()
     unable, able = Host(bus, "unable", clock, able=False), Host(bus, "able", clock)
-    settle(clock, unable, able)
+    turn_long(clock, unable, able)
     assert able.cameras == every
     unable.able = True  # its weights have come
-    settle(clock, unable, able)
+    turn_long(clock, unable, able)
     assert (len(unable.cameras), len(able.cameras)) == (2, 2)
 
 
@@ -151,10 +159,10 @@ def test_a_lease_that_was_lost_and_is_free_again_is_seen_as_lost(bus: Bus) -> No
     one.turn()
     bus.client.delete(bus.keys.lease("c00", "alerting"))
     clock.sleep(20)
-    assert one.holdings.turn(clock.now_s)
+    assert one.turn()
     assert one.cameras == set()
     clock.sleep(1)
-    assert one.holdings.turn(clock.now_s)
+    assert one.turn()
     assert one.cameras == {"c00"}
 
 
@@ -165,7 +173,7 @@ def test_many_lost_leases_are_one_line_in_the_log(bus: Bus, caplog: pytest.LogCa
     one.turn()
     for n in range(9):
         bus.client.delete(bus.keys.lease(f"c{n:02}", "alerting"))
-    settle(clock, one, turns=4)
+    turn_long(clock, one, turns=4)
     assert [r.message for r in caplog.records] == [
         "lost the lease of c00 alerting, c01 alerting, c02 alerting and 6 more"
     ]
@@ -176,17 +184,17 @@ def test_what_others_hold_is_asked_for_less_often_the_more_it_is(bus: Bus, monke
     cameras(bus, 5)
     clock = FakeClock()
     hosts = [Host(bus, name, clock, lease_s=1000) for name in ("a", "b")]
-    settle(clock, *hosts, step_s=300)
+    turn_long(clock, *hosts, step_s=300)
     small = min(hosts, key=lambda host: len(host.cameras))
     assert len(small.cameras) == 2
     looks: list[float] = []
     free = small.leases.free
-    small.leases.free = lambda lanes: looks.append(clock.now_s) or free(lanes)  # type: ignore[method-assign]
-    settle(clock, small, turns=50, step_s=0.4)
-    assert 5 <= len(looks) <= 8  # every 3 s for 3 lanes, in 20 s
-    settle(clock, small, turns=1, step_s=4)
+    small.leases.free = lambda tasks: looks.append(clock.now_s) or free(tasks)  # type: ignore[method-assign]
+    turn_long(clock, small, turns=50, step_s=0.4)
+    assert 5 <= len(looks) <= 8  # every 3 s for 3 tasks, in 20 s
+    turn_long(clock, small, turns=1, step_s=4)
     announce(bus, spec("new"))
-    settle(clock, small, turns=1, step_s=0.4)
+    turn_long(clock, small, turns=1, step_s=0.4)
     assert "new" in small.cameras  # a change of the registry is followed at once
 
 
@@ -208,7 +216,7 @@ def test_a_removed_camera_is_let_go_and_its_lease_is_gone(bus: Bus) -> None:
     one = Host(bus, "one", clock)
     one.turn()
     unregister(bus.client, bus.keys, "c00")
-    settle(clock, one, turns=1)
+    turn_long(clock, one, turns=1)
     assert one.cameras == {"c01"}
     assert not bus.client.exists(bus.keys.lease("c00", "alerting"))
 
@@ -222,26 +230,27 @@ def test_a_camera_that_is_removed_right_before_its_lease_is_renewed_is_no_loss(
     one.turn()
     renew = one.leases.renew
 
-    def removed_first(held: object) -> list[tuple[str, str]]:
+    def removed_first(held: object) -> list[TaskId]:
         unregister(bus.client, bus.keys, "c01")
         return renew(held)  # type: ignore[arg-type]
 
     monkeypatch.setattr(one.leases, "renew", removed_first)
-    settle(clock, one, turns=4)
+    turn_long(clock, one, turns=4)
     assert one.cameras == {"c00"}
     assert not caplog.records
 
 
-def test_a_camera_that_vanishes_while_it_is_taken_is_not_held(bus: Bus) -> None:
+def test_a_camera_that_vanishes_while_it_is_taken_is_not_held(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     """The registry was read, then the camera removed, then its lease taken: nobody would ever clean that up."""
     cameras(bus, 1)
     one = Host(bus, "one", FakeClock())
+    acquire_all = one.leases.acquire_all
 
-    def remove_now(*_: object) -> bool:
+    def removed_first(tasks: Sequence[TaskId]) -> list[TaskId]:
         unregister(bus.client, bus.keys, "c00")
-        return True
+        return acquire_all(tasks)
 
-    one.holdings = Holdings(bus, one.leases, remove_now)
+    monkeypatch.setattr(one.leases, "acquire_all", removed_first)
     one.turn()
     assert one.cameras == set()
     assert not bus.client.exists(bus.keys.lease("c00", "alerting"))
@@ -255,8 +264,8 @@ def test_a_change_after_a_restart_of_redis_is_noticed(bus: Bus) -> None:
     one.turn()
     bus.client.delete(bus.keys.cameras, bus.keys.cameras_version)
     announce(bus, spec("c00", run_ms=77))
-    settle(clock, one, turns=1)
-    assert [s.run_ms for s in one.holdings.held.values()] == [77]
+    turn_long(clock, one, turns=1)
+    assert [s.run_ms for s in one.assignment.held.values()] == [77]
 
 
 def test_the_long_dead_are_cleared_from_the_list_of_workers(bus: Bus) -> None:
@@ -273,7 +282,7 @@ def test_a_worker_of_a_later_version_that_says_more_is_understood(bus: Bus) -> N
     Leases(bus.client, bus.keys, name="a", stage="alerting", token="a:1", lease_s=60).beat(1_000, 3)
     said = json.loads(bus.client.hget(bus.keys.workers, "a"))
     bus.client.hset(bus.keys.workers, "b", json.dumps(said | {"name": "b", "gpu_memory_mb": 7}))
-    assert [(h.name, h.lanes) for h in heartbeats(bus.client, bus.keys)] == [("a", 3), ("b", 3)]
+    assert [(h.name, h.tasks) for h in heartbeats(bus.client, bus.keys)] == [("a", 3), ("b", 3)]
 
 
 def test_a_change_whose_version_was_never_told_is_noticed_in_the_end(bus: Bus) -> None:
@@ -319,7 +328,7 @@ def test_joins_and_deaths_at_random(one_bus: Bus, seed: int) -> None:
             for camera in h.cameras:
                 assert one_bus.client.get(one_bus.keys.lease(camera, "alerting")).decode() == h.leases.token
     hosts.append(Host(one_bus, "last", clock))
-    settle(clock, *hosts)
+    turn_long(clock, *hosts)
     able = [h for h in hosts if h.able]
     assert set.union(*(h.cameras for h in hosts)) == every
     if len(able) == len(hosts):

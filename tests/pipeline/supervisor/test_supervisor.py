@@ -69,7 +69,7 @@ def holders(bus: Bus) -> dict[str, str]:
 
 
 def test_a_killed_worker_is_replaced_and_its_cameras_do_not_wait(supervisor: LocalWorkers, one_bus: Bus) -> None:
-    victim = max(workers(one_bus).values(), key=lambda h: h.lanes)
+    victim = max(workers(one_bus).values(), key=lambda h: h.tasks)
     until(lambda: victim.token in holders(one_bus).values())
     os.kill(victim.pid, signal.SIGKILL)
     until(lambda: workers(one_bus).get(victim.name, victim).pid != victim.pid)

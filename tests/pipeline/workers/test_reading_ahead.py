@@ -64,7 +64,7 @@ def full(bus: Bus) -> Iterator[None]:
         bus.client.config_set("maxmemory", before)
 
 
-def test_a_files_next_message_is_known_when_one_is_settled(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_files_next_message_is_known_when_one_is_committed(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     file(bus)
     one = turned(worker(bus, "features"), 3)
     done = len(described(bus))

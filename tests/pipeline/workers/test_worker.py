@@ -172,7 +172,7 @@ def test_kills_of_all_stages_at_random_change_nothing(one_bus: Bus, one_server: 
 
 
 def test_what_a_stalled_holder_was_given_after_its_lease_had_gone_is_found(bus: Bus) -> None:
-    """The End message went to a worker that must not settle it, and nothing comes after it to reveal that."""
+    """The End message went to a worker that must not commit it, and nothing comes after it to reveal that."""
     entry = announce(bus, spec())
     first = worker(bus, "features")
     first.turn()
@@ -222,7 +222,7 @@ def test_the_state_of_a_stage_survives_its_worker(bus: Bus) -> None:
 
 
 def test_a_group_that_was_lost_and_starts_again_repeats_nothing(bus: Bus) -> None:
-    """An operator deleted it; made again from the first entry, it hands out what was settled long ago."""
+    """An operator deleted it; made again from the first entry, it hands out what was committed long ago."""
     announce(bus, spec())
     stream, out = bus.keys.stream("cam", "features:motion"), bus.keys.stream("cam", "scores:novelty")
     publish(bus, stream, *map(features, range(3)))

@@ -14,8 +14,8 @@ from pipeline.cameras.registry import register, unregister
 from pipeline.cameras.spec import CameraSpec
 from pipeline.config.schema import Config
 from pipeline.leases.lease import heartbeats
-from pipeline.workers import build as assembly
-from pipeline.workers.workshop import Workshop
+from pipeline.workers import build as building
+from pipeline.workers.build import Processors
 from stages.errors import CheckpointError
 from stages.stage import Processor, StageProcessor
 
@@ -87,21 +87,21 @@ def test_whatever_goes_wrong_in_building_is_one_line(
     def build(entry: CameraSpec, stage: str) -> Processor:
         raise error
 
-    shop = Workshop(build)
+    processors = Processors(build)
     with caplog.at_level(logging.INFO):
-        assert not shop.ready(spec(), "features:motion", 0)
-        assert not shop.ready(spec(), "features:motion", 100)
-    assert says in shop.error
-    assert "\n" not in shop.error
+        assert not processors.ready(spec(), "features:motion", 0)
+        assert not processors.ready(spec(), "features:motion", 100)
+    assert says in processors.error_at(0)
+    assert "\n" not in processors.error_at(0)
     assert len(caplog.records) == 1
-    shop.keep(set())
-    assert shop.error == ""
+    processors.keep(set())
+    assert processors.error_at(0) == ""
 
 
 def test_an_unknown_device_does_not_end_the_worker() -> None:
-    build = assembly.processor_builder("gpu", False)
-    shop = Workshop(build)
-    assert shop.ready(spec(), "features:motion", 0)  # needs no torch
+    build = building.processor_builder("gpu", False)
+    processors = Processors(build)
+    assert processors.ready(spec(), "features:motion", 0)  # needs no torch
     assert isinstance(build(spec(), "temporal:novelty"), StageProcessor)
 
 
@@ -109,17 +109,17 @@ class TestDevice:
     def test_auto_is_what_torch_can_use_and_not_what_the_machine_has(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr(assembly, "GPU_DRIVERS", (tmp_path,))
+        monkeypatch.setattr(building, "GPU_DRIVERS", (tmp_path,))
         for can, device in ((False, "cpu"), (True, "cuda")):
             monkeypatch.setattr("torch.cuda.is_available", lambda can=can: can)
-            assert assembly.resolve_device("auto") == device
+            assert building.resolve_device("auto") == device
 
     def test_auto_without_a_driver_is_the_cpu(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setattr(assembly, "GPU_DRIVERS", (tmp_path / "none",))
-        assert assembly.resolve_device("auto") == "cpu"
+        monkeypatch.setattr(building, "GPU_DRIVERS", (tmp_path / "none",))
+        assert building.resolve_device("auto") == "cpu"
 
     def test_what_is_asked_for_is_taken(self) -> None:
-        assert [assembly.resolve_device(d) for d in ("cpu", "cuda:1")] == ["cpu", "cuda:1"]
+        assert [building.resolve_device(d) for d in ("cpu", "cuda:1")] == ["cpu", "cuda:1"]
 
     @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "CPU", "cpu "])
     def test_a_device_that_there_is_not_is_refused_in_the_configuration(self, device: str) -> None:

@@ -1,4 +1,4 @@
-"""What a lane waits for, and whose memory it takes over."""
+"""What a task waits for, and whose memory it takes over."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.bus.codec import decode
 from pipeline.bus.embedded import EmbeddedServer
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import register
-from pipeline.workers.task import Lane, open_lanes
+from pipeline.workers.task import TaskSpec, open_tasks
 from stages.messages import Fused
 
 WAIT_S = 5.0
@@ -29,11 +29,11 @@ def fused(bus: Bus) -> list[Fused]:
 
 
 def opened(bus: Bus, *names: str) -> list[str]:
-    lanes = [Lane.of(bus.keys, spec(name), "alerting", "me") for name in names]
-    return [lane.spec.camera for lane in open_lanes(bus, lanes)]
+    specs = [TaskSpec.of(bus.keys, spec(name), "alerting", "me") for name in names]
+    return [task.spec.id.camera for task in open_tasks(bus, specs)]
 
 
-def test_lanes_are_opened_together_but_not_those_whose_lease_has_gone(bus: Bus) -> None:
+def test_tasks_are_opened_together_but_not_those_whose_lease_has_gone(bus: Bus) -> None:
     for name, holder in (("a", "me"), ("b", "other"), ("c", "me")):
         bus.client.set(bus.keys.lease(name, "alerting"), holder)
     assert opened(bus, "a", "b", "c", "d") == ["a", "c"]
@@ -45,11 +45,11 @@ def test_lanes_are_opened_together_but_not_those_whose_lease_has_gone(bus: Bus) 
 def test_only_what_was_left_pending_must_be_recovered(bus: Bus) -> None:
     for name in ("left", "clean"):
         bus.client.set(bus.keys.lease(name, "alerting"), "me")
-    lanes = [Lane.of(bus.keys, spec(name), "alerting", "me") for name in ("left", "clean")]
-    open_lanes(bus, lanes)
-    publish(bus, lanes[0].inputs[0], scores(0, camera="left"))
-    bus.read_new([(lanes[0].inputs[0], "alerting")], 0)
-    assert [bool(lane.recovering) for lane in open_lanes(bus, lanes)] == [True, False]
+    specs = [TaskSpec.of(bus.keys, spec(name), "alerting", "me") for name in ("left", "clean")]
+    open_tasks(bus, specs)
+    publish(bus, specs[0].inputs[0], scores(0, camera="left"))
+    bus.read_new([(specs[0].inputs[0], "alerting")], 0)
+    assert [bool(task.reading.recovering) for task in open_tasks(bus, specs)] == [True, False]
 
 
 def test_to_take_many_cameras_takes_few_messages(one_bus: Bus, one_server: EmbeddedServer) -> None:
@@ -58,7 +58,7 @@ def test_to_take_many_cameras_takes_few_messages(one_bus: Bus, one_server: Embed
     counting = CrashingBus(one_bus, one_server.url, crash_at=10**9, sent=True)
     one = worker(counting, "alerting")
     one.turn()
-    assert len(one._lanes) == 60
+    assert len(one._tasks) == 60
     one.close()
     counting.die()
     assert counting.sends < 60
