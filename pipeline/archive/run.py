@@ -160,13 +160,13 @@ class ScoreRun:
         now_ms = self._bus.now_ms()
         live = [b for b in heartbeats(self._bus.client, self._bus.keys) if now_ms - b.beat_ms < CLAIM_S * 1000]
         for stage in STAGES[1:]:
-            crew = [b for b in live if b.stage == stage]
-            if not crew or not all(b.error for b in crew):
+            workers = [b for b in live if b.stage == stage]
+            if not workers or not all(b.error for b in workers):
                 continue
             for job in self._jobs.values():
-                lanes = [self._bus.keys.lease(job.spec.camera, s) for s in job.spec.stages(stage)]
-                if any(not self._bus.client.exists(lane) for lane in lanes):
-                    return f"{stage} worker {crew[0].name}: {crew[0].error}"
+                leases = [self._bus.keys.lease(job.spec.camera, s) for s in job.spec.stages(stage)]
+                if any(not self._bus.client.exists(lease) for lease in leases):
+                    return f"{stage} worker {workers[0].name}: {workers[0].error}"
         return ""
 
     # -- taking in ----------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What moving messages costs: a recording played through the real publishers, workers and leases on a real server."""
+"""What moving messages costs: a sample's outputs played through real publishers, workers, leases and a real server."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class BusCosts:
     """By snippet, through all stages."""
 
     clients_s: Mapping[str, float]
-    """CPU seconds of publishing, reading and settling in each stage; `alerting`'s own work included."""
+    """CPU seconds of publishing, reading and committing in each stage; `alerting`'s own work included."""
     server_s: float
     """CPU seconds of the server."""
     commands: float
@@ -55,20 +55,20 @@ class BusCosts:
     lease_server_s: float
 
 
-def recorded_work(recording: SampleOutputs, to_all: bool = True) -> Callable[[CameraSpec, str], Processor]:
+def stub_stages(outputs: SampleOutputs, to_all: bool = True) -> Callable[[CameraSpec, str], Processor]:
     """How a worker builds its stage: features and models that know their answers, the real alerting."""
 
     def build(spec: CameraSpec, stage: str) -> Processor:
         if stage == "alerting":
             return AlertingProcessor(spec, to_all)
-        return StubProcessor(recording.answers[stage])
+        return StubProcessor(outputs.answers[stage])
 
     return build
 
 
 @contextmanager
-def cast(
-    bus: Bus, recording: SampleOutputs, specs: list[CameraSpec], fps: float, frames: Path | None
+def set_up(
+    bus: Bus, outputs: SampleOutputs, specs: list[CameraSpec], fps: float, frames: Path | None
 ) -> Iterator[tuple[dict, dict]]:
     """Registered cameras with their publishers, and one worker of each stage; gone from the server at the end.
 
@@ -84,9 +84,9 @@ def cast(
         leases["decode"].acquire(spec.camera, "decode")
         writer = FrameWriter(frames, host_id(), spec.camera, allowed=lambda: True) if frames is not None else None
         publisher = Publisher(bus, spec, "plan-decode", lambda: None, writer)
-        publishers[spec.camera] = publisher, looped(recording.snippets, camera=spec.camera, run_ms=run_ms, fps=fps)
+        publishers[spec.camera] = publisher, looped(outputs.snippets, camera=spec.camera, run_ms=run_ms, fps=fps)
         register(bus.client, bus.keys, spec)
-    build = recorded_work(recording, to_all=not bus.is_cluster)
+    build = stub_stages(outputs, to_all=not bus.is_cluster)
     workers = {stage: Worker(bus, leases[stage], build) for stage in STAGES}
     try:
         yield publishers, workers
@@ -102,7 +102,7 @@ def cast(
 
 
 def rehearse(
-    bus: Bus, recording: SampleOutputs, specs: list[CameraSpec], fps: float, snippets: int, shared: str | None = None
+    bus: Bus, outputs: SampleOutputs, specs: list[CameraSpec], fps: float, snippets: int, shared: str | None = None
 ) -> BusCosts:
     """Play `snippets` snippets of each camera through all stages of this process, and count.
 
@@ -110,7 +110,7 @@ def rehearse(
     Raises BusError when it gets nowhere, redis errors as they are.
     """
     frames = own_folder() / namespace_of(bus.client, bus.keys, shared) if shared is not None else None
-    with cast(bus, recording, specs, fps, frames) as (publishers, workers):
+    with set_up(bus, outputs, specs, fps, frames) as (publishers, workers):
         _play(publishers, workers, len(specs), WARM_SNIPPETS)
         before = _server(bus)
         spent = _play(publishers, workers, len(specs), snippets)
@@ -149,9 +149,9 @@ def _play(publishers: dict, workers: dict[str, Worker], cameras: int, snippets: 
     return spent
 
 
-def _renewal(bus: Bus, lanes: list[tuple[str, str]]) -> tuple[float, float]:
+def _renewal(bus: Bus, held: list[tuple[str, str]]) -> tuple[float, float]:
     """CPU seconds of client and server to renew one lease, as a worker with many renews them."""
-    many = lanes * (RENEWED // len(lanes))
+    many = held * (RENEWED // len(held))
     leases = Leases(bus.client, bus.keys, name="plan-decode", stage="decode", token="plan-decode", lease_s=LEASE_S)
     server_s, client_s = _server(bus)["cpu_s"], time.process_time()
     for _ in range(10):
@@ -161,7 +161,7 @@ def _renewal(bus: Bus, lanes: list[tuple[str, str]]) -> tuple[float, float]:
 
 
 def _outputs(publishers: dict, stage: str) -> int:
-    """Messages that a stage settles for each snippet: one by extractor or model."""
+    """Messages that a stage commits for each snippet: one by extractor or model."""
     publisher, _ = next(iter(publishers.values()))
     return len(publisher.spec.stages(stage))
 

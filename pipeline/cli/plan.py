@@ -60,16 +60,16 @@ def plan(
         facts = _facts(path)
         fps = fps or facts.fps
         sys.stderr.write("oddwatch: measuring what a camera costs here, with all cores busy; less than a minute\n")
-        measured, recording, device = _measure(path, spec, settings, fps)
+        measured, outputs, device = _measure(path, spec, settings, fps)
     machine = _machine(device, network_mbit)
     demand = Demand(
         cameras=cameras, fps=fps, kept_fps=min(fps, spec.decode.fps or fps), snippet_frames=spec.decode.snippet_frames,
         mbit=mbit or facts.mbit, utilisation=utilisation, lease_s=settings.runtime.lease_s, stream_mb=spec.stream_mb,
     )  # fmt: skip
-    inline, shared = (_bus_costs(settings, spec, recording, fps, through) for through in (False, True))
+    inline, shared = (_bus_costs(settings, spec, outputs, fps, through) for through in (False, True))
     costs = Costs(
         decode_s=measured.decode_s, decoder_mb=measured.decoder_mb, stages=measured.stages,
-        pixel_bytes=float(recording.snippets[0].pixels.nbytes), inline=inline, shared=shared,
+        pixel_bytes=float(outputs.snippets[0].pixels.nbytes), inline=inline, shared=shared,
     )  # fmt: skip
     plans = [make_plan(demand, machine, costs, transport) for transport in ("shared", "inline")]
     if as_json:
@@ -104,23 +104,23 @@ def _measure(path: Path, spec: CameraSpec, settings: Config, fps: float) -> tupl
     }
     # Two processes on one GPU would measure each other.
     at_once = cores() if device == "cpu" else 1
-    costs, recording = measure(
+    costs, outputs = measure(
         MeasureSetup(
             sample=path, decode=decode, models=models, fps=fps, device=device, precision=settings.workers.precision,
             engine=settings.workers.engine,
         ), at_once,
     )  # fmt: skip
-    return costs, recording, device
+    return costs, outputs, device
 
 
 def _bus_costs(
-    settings: Config, spec: CameraSpec, recording: SampleOutputs, fps: float, through_memory: bool
+    settings: Config, spec: CameraSpec, outputs: SampleOutputs, fps: float, through_memory: bool
 ) -> BusCosts:
     with EmbeddedServer(memory_mb=settings.redis.memory_mb) as server:
         bus = Bus(connect(server.url), Keys())
         specs = [spec.model_copy(update={"camera": f"plan{n}"}) for n in range(REHEARSED_CAMERAS)]
         shared = server.url if through_memory else None
-        return rehearse(bus, recording, specs, fps, REHEARSED_SNIPPETS, shared)
+        return rehearse(bus, outputs, specs, fps, REHEARSED_SNIPPETS, shared)
 
 
 def _machine(device: str, network_mbit: float) -> Machine:

@@ -83,7 +83,7 @@ def _holder(bus: Bus, spec: CameraSpec, stage: str) -> str | None:
 
 
 def drained(bus: Bus) -> bool:
-    """True once every stage has settled everything there is of live cameras."""
+    """True once every stage has committed everything there is of live cameras."""
     registry = Registry(bus.client, bus.keys)
     registry.refresh()
     live = [spec for spec in registry.specs.values() if spec.live]

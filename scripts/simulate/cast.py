@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import Bus, connect
 from pipeline.cameras.spec import CameraSpec, make_spec
-from pipeline.capacity.rehearse import STAGES, recorded_work
+from pipeline.capacity.rehearse import STAGES, stub_stages
 from pipeline.config.schema import Config
 from pipeline.ingest.publish import Publisher
 from pipeline.leases.lease import Leases
@@ -56,7 +56,7 @@ def spec_of(camera: str) -> CameraSpec:
     return make_spec(Config(), camera=camera, source=f"rtsp://{camera}", kind="live")
 
 
-def recording(scene: Scene) -> SampleOutputs:
+def outputs(scene: Scene) -> SampleOutputs:
     """One snippet and its answers, of the sizes asked for."""
     rng = np.random.default_rng(0)
     header = {
@@ -166,7 +166,7 @@ def work(scene: Scene, stage: str, n: int, phase: Phase, reports: multiprocessin
     bus = Bus(connect(scene.url), Keys())
     name = f"{stage}-{n}"
     leases = Leases(bus.client, bus.keys, name=name, stage=stage, token=f"{name}:{os.getpid()}", lease_s=scene.lease_s)
-    build, gauge = recorded_work(recording(scene), to_all=not bus.is_cluster), Gauge(phase)
+    build, gauge = stub_stages(outputs(scene), to_all=not bus.is_cluster), Gauge(phase)
     worker = Watched(bus, leases, lambda spec, stage: Counted(build(spec, stage), gauge))
     worker.gauge, worker.phase, worker.stage = gauge, phase, stage
     worker.profiler = cProfile.Profile() if scene.profile else None
@@ -181,7 +181,7 @@ def publish(scene: Scene, phase: Phase, reports: multiprocessing.Queue) -> None:
     """The source process: every camera's snippets at its pace, cameras evenly out of step."""
     bus, gauge = Bus(connect(scene.url), Keys()), Gauge(phase)
     leases = Leases(bus.client, bus.keys, name="decode-0", stage="decode", token="source", lease_s=3600)
-    clip, run_ms = recording(scene).snippets, bus.now_ms()
+    clip, run_ms = outputs(scene).snippets, bus.now_ms()
     publishers: dict[str, tuple[Publisher, Iterator[Snippet]]] = {}
     for camera in names(scene):
         leases.acquire(camera, "decode")

@@ -111,8 +111,8 @@ def measure(task: MeasureSetup, at_once: int) -> tuple[StageCosts, SampleOutputs
         decoder_mb=_mean(c.decoder_mb for c in costs),
         stages={name: _mean(c.stages[name] for c in costs) for name in costs[0].stages},
     )
-    recording = next(r for _, r in found if r is not None)
-    return mean, recording
+    outputs = next(r for _, r in found if r is not None)
+    return mean, outputs
 
 
 def _mean(values: Iterable[float]) -> float:

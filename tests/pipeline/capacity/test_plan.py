@@ -113,7 +113,7 @@ def test_pixels_in_redis_end_it_sooner() -> None:
     assert "shared memory" not in values(inline)
 
 
-def recording(pixels: int = 64) -> SampleOutputs:
+def outputs(pixels: int = 64) -> SampleOutputs:
     clip = [replace(snippet(n), pixels=np.zeros((4, pixels, pixels, 3), np.uint8)) for n in range(3)]
     state = {"grey": np.zeros(1000, np.uint8)}
     return SampleOutputs(
@@ -125,16 +125,16 @@ def recording(pixels: int = 64) -> SampleOutputs:
     )
 
 
-def test_a_recording_plays_on_as_one_run() -> None:
-    clip = looped(recording().snippets, camera="a", run_ms=5, fps=10)
+def test_a_sample_plays_on_as_one_run() -> None:
+    clip = looped(outputs().snippets, camera="a", run_ms=5, fps=10)
     played = [next(clip) for _ in range(7)]
     assert [s.seq for s in played] == list(range(7))
     assert [s.first_frame for s in played] == [4 * n for n in range(7)]
     assert np.allclose(np.concatenate([s.times_s for s in played]), np.arange(28) / 10)
 
 
-def test_recorded_work_answers_for_the_message_it_was_given() -> None:
-    clip = recording()
+def test_stub_stages_answer_for_the_message_they_were_given() -> None:
+    clip = outputs()
     work = StubProcessor(clip.answers["features:motion"])
     [result] = work.run([({"snippets": snippet(4, camera="b")}, {})])
     [made] = result.messages
@@ -145,8 +145,8 @@ def test_recorded_work_answers_for_the_message_it_was_given() -> None:
 
 def test_the_rehearsal_counts_what_went_over_the_bus(one_bus: Bus, one_server: EmbeddedServer) -> None:
     cameras = [spec(f"cam{n}", live=True) for n in range(3)]
-    inline = rehearse(one_bus, recording(), cameras, 10, 5)
-    shared = rehearse(one_bus, recording(), cameras, 10, 5, shared=one_server.url)
+    inline = rehearse(one_bus, outputs(), cameras, 10, 5)
+    shared = rehearse(one_bus, outputs(), cameras, 10, 5, shared=one_server.url)
     pixels = 4 * 64 * 64 * 3
     assert inline.in_bytes - shared.in_bytes == pytest.approx(pixels, rel=0.1)
     assert inline.out_bytes - shared.out_bytes == pytest.approx(pixels, rel=0.1)
