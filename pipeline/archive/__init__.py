@@ -1,3 +1,3 @@
-"""Archived footage (`oddwatch score`): files become jobs with a claim, their scores are written down as they come.
-Footage comes in; CSVs, records and a summary go out.
+"""Archived footage (`oddwatch score`): files are claimed and registered as jobs, their scores are written down as they
+come. Files to score come in; CSVs, snapshots, records for `--resume` and a summary go out.
 """

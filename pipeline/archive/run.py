@@ -1,4 +1,4 @@
-"""Archived footage through the stages: registers files as jobs, writes their scores as they come."""
+"""Archived footage through the stages: registers files as jobs, takes in their scores as they come."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import redis
 
 from pipeline.alerts.forward import ALERTS_KEPT
 from pipeline.archive.claims import CLAIM_S, is_dead, left_open
-from pipeline.archive.records import FileResult, file_sha256, read_record, write_record
+from pipeline.archive.job import FileToScore, Job, Listener
+from pipeline.archive.records import FileResult, read_record, write_record
 from pipeline.bus.codec import Entry, EntryId, decode
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import register, unregister
-from pipeline.cameras.spec import STAGES, CameraSpec
+from pipeline.cameras.spec import STAGES
 from pipeline.leases.lease import heartbeats, keep
 from pipeline.workers.alerting import alert_fields
 from stages.alerting.alert import Alert
@@ -35,61 +34,18 @@ log = logging.getLogger(__name__)
 BLOCK_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One file to score: its registry entry (with run_ms 0), what the user called it, and its CSV's name."""
-
-    spec: CameraSpec
-    shown: str
-    csv: str
-
-
-class Watcher(Protocol):
-    """Told what happens, for a person to see."""
-
-    def started(self, plan: Plan) -> None: ...
-    def scored(self, plan: Plan, next_frame: int, promised: int) -> None: ...
-    def alert(self, plan: Plan, alert: Alert) -> None: ...
-    def finished(self, plan: Plan, result: FileResult, resumed: bool) -> None: ...
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """A file being scored."""
-
-    plan: Plan
-    spec: CameraSpec
-    csv: ScoresCsv
-    stream: str
-    started_s: float
-    counts: dict[str, int] = field(default_factory=dict)
-    """`scored`, `provisional`, and `gap:<cause>`."""
-    gap_spans: list[tuple[float, float, str]] = field(default_factory=list)
-    warmup_until_s: float = 0.0
-    last_s: float = 0.0
-    step_s: float = 0.0
-    promised: int = 0
-    """Frames the file says it has, 0 if it does not say; for progress only."""
-    last_alert: str = "-"
-    taken: EntryId = (0, 0)
-    """The last entry of `stream` that was written down."""
-
-    def count(self, name: str, frames: int) -> None:
-        self.counts[name] = self.counts.get(name, 0) + frames
-
-
 class ScoreRun:
     """Scores files, a window of them at a time. One `turn` takes in what the stages have published."""
 
     def __init__(
-        self, bus: Bus, plans: Sequence[Plan], out: Path, watcher: Watcher, *, window: int, resume: bool = True,
-        forget_frames: Callable[[str], None] = lambda camera: None,
+        self, bus: Bus, files: Sequence[FileToScore], out: Path, listener: Listener, *, window: int,
+        resume: bool = True, forget_frames: Callable[[str], None] = lambda camera: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._bus = bus
-        self._waiting = deque(plans)
+        self._waiting = deque(files)
         self._out = out
-        self._watcher = watcher
+        self._listener = listener
         self._forget_frames = forget_frames
         self._window = window
         self._resume = resume
@@ -139,31 +95,31 @@ class ScoreRun:
 
     def _fill(self) -> None:
         while self._waiting and len(self._jobs) < self._window:
-            plan = self._waiting.popleft()
-            record = read_record(self._out, plan.spec.camera, plan.spec.config_hash) if self._resume else None
+            file = self._waiting.popleft()
+            record = read_record(self._out, file.spec.camera, file.spec.config_hash) if self._resume else None
             if record is not None:
-                self.results[plan.spec.camera] = record
-                self.kept.add(plan.spec.camera)
-                self._watcher.finished(plan, record, True)
+                self.results[file.spec.camera] = record
+                self.kept.add(file.spec.camera)
+                self._listener.finished(file, record, True)
             else:
-                self._start(plan)
+                self._start(file)
 
-    def _start(self, plan: Plan) -> None:
+    def _start(self, file: FileToScore) -> None:
         """Register a file as a new run. Whatever an interrupted run left of it goes first: leases too, which fences
         off workers that are still busy with it."""
-        camera = plan.spec.camera
+        camera = file.spec.camera
         claim = self._bus.keys.claim(camera)
         holder = self._bus.client.set(claim, self._me, nx=True, ex=CLAIM_S, get=True)
         if holder is not None and holder.decode() != self._me and not is_dead(holder.decode()):
             raise OddwatchError(
-                f"{plan.shown}: is being scored by {holder.decode()} on this Redis; wait for it, or set another "
+                f"{file.shown}: is being scored by {holder.decode()} on this Redis; wait for it, or set another "
                 f"redis.prefix (if it was killed, its claim ends in {CLAIM_S} s)"
             )
         self._forget(camera)
         self._bus.client.set(claim, self._me, ex=CLAIM_S)
-        spec = plan.spec.model_copy(update={"run_ms": self._bus.now_ms()})
+        spec = file.spec.model_copy(update={"run_ms": self._bus.now_ms()})
         job = Job(
-            plan=plan, spec=spec, csv=ScoresCsv(self._out / plan.csv, list(spec.models)),
+            file=file, spec=spec, csv=ScoresCsv(self._out / file.csv, list(spec.models)),
             stream=self._bus.keys.stream(camera, "scores"), started_s=self._clock(),
         )  # fmt: skip
         spec.ensure_streams(self._bus)
@@ -171,7 +127,7 @@ class ScoreRun:
         self._bus.client.hset(self._bus.keys.jobs, camera, json.dumps(note))
         register(self._bus.client, self._bus.keys, spec)
         self._jobs[camera] = job
-        self._watcher.started(plan)
+        self._listener.started(file)
 
     def _look_around(self) -> None:
         """From time to time: are the files still ours, does Redis still know them, can anybody do the work?"""
@@ -185,14 +141,14 @@ class ScoreRun:
                 if holder is not None:
                     job.csv.abort()
                     del self._jobs[camera]
-                    raise OddwatchError(f"{job.plan.shown}: is now being scored by {holder.decode()}; stopped here")
+                    raise OddwatchError(f"{job.file.shown}: is now being scored by {holder.decode()}; stopped here")
         registered = {name.decode() for name in self._bus.client.hkeys(self._bus.keys.cameras)}
         if missing := [job for camera, job in self._jobs.items() if camera not in registered]:
             log.warning("Redis has lost its data; starting the unfinished files again")
             for job in missing:
                 job.csv.abort()
                 del self._jobs[job.spec.camera]
-                self._start(job.plan)
+                self._start(job.file)
             return
         problem = self._nobody_can()
         if problem and problem == self._problem:
@@ -204,13 +160,13 @@ class ScoreRun:
         now_ms = self._bus.now_ms()
         live = [b for b in heartbeats(self._bus.client, self._bus.keys) if now_ms - b.beat_ms < CLAIM_S * 1000]
         for stage in STAGES[1:]:
-            crew = [b for b in live if b.stage == stage]
-            if not crew or not all(b.error for b in crew):
+            workers = [b for b in live if b.stage == stage]
+            if not workers or not all(b.error for b in workers):
                 continue
             for job in self._jobs.values():
-                lanes = [self._bus.keys.lease(job.spec.camera, s) for s in job.spec.stages(stage)]
-                if any(not self._bus.client.exists(lane) for lane in lanes):
-                    return f"{stage} worker {crew[0].name}: {crew[0].error}"
+                leases = [self._bus.keys.lease(job.spec.camera, s) for s in job.spec.stages(stage)]
+                if any(not self._bus.client.exists(lease) for lease in leases):
+                    return f"{stage} worker {workers[0].name}: {workers[0].error}"
         return ""
 
     # -- taking in ----------------------------------------------------------------------------------------------
@@ -222,39 +178,13 @@ class ScoreRun:
             self._alerts(job)
             if not job.promised:
                 job.promised = int(self._bus.client.hget(self._bus.keys.health(job.spec.camera), "promised") or 0)
-            if isinstance(message, Fused):
-                self._fused(job, message)
-            elif isinstance(message, Gap):
-                self._gap(job, message)
-            elif isinstance(message, End):
+            if isinstance(message, End):
                 self._finish(job, message)
+            elif isinstance(message, Fused | Gap):
+                job.write(message)
+            if isinstance(message, Fused):
+                self._listener.scored(job.file, message.next_frame, job.promised)
         job.taken = entry.id
-
-    def _fused(self, job: Job, message: Fused) -> None:
-        job.csv.append(message.first_frame, message.times_s, message.score, message.raw)
-        scored = int((message.score == message.score).sum())
-        job.count("scored", scored)
-        job.count("gap:failed", len(message.times_s) - scored)
-        self._advance(job, message)
-        if message.provisional:
-            job.count("provisional", scored)
-            job.warmup_until_s = job.last_s + job.step_s
-        self._watcher.scored(job.plan, message.next_frame, job.promised)
-
-    def _gap(self, job: Job, message: Gap) -> None:
-        job.csv.append(message.first_frame, message.times_s)
-        job.count(f"gap:{message.cause}", len(message.times_s))
-        if len(message.times_s):
-            job.gap_spans.append((float(message.times_s[0]), float(message.times_s[-1]), message.cause))
-        self._advance(job, message)
-
-    @staticmethod
-    def _advance(job: Job, message: Fused | Gap) -> None:
-        times = message.times_s
-        if len(times):
-            if message.next_frame > 1:
-                job.step_s = float(times[-1] - (times[-2] if len(times) > 1 else job.last_s))
-            job.last_s = float(times[-1])
 
     def _alerts(self, job: Job) -> None:
         keys = self._bus.keys
@@ -262,30 +192,16 @@ class ScoreRun:
         start = f"{job.spec.run_ms}-0" if job.last_alert == "-" else f"({job.last_alert}"
         for alert_id, fields in self._bus.client.xrange(stream, min=start):
             job.last_alert = alert_id.decode()
-            self._watcher.alert(job.plan, Alert.from_json(fields[b"alert"]))
+            self._listener.alert(job.file, Alert.from_json(fields[b"alert"]))
 
     def _finish(self, job: Job, end: End) -> None:
         """The file is over: scores to their name, alerts and pictures beside them, the camera out of Redis."""
         alerts = list(self._alerts_with_pictures(job))
-        opened = not end.status.startswith("error") or end.first_frame > 0
-        gaps = {k[4:]: n for k, n in sorted(job.counts.items()) if k.startswith("gap:") and n}
-        status = end.status
-        if end.first_frame != job.counts.get("scored", 0) + sum(gaps.values()):
-            status = f"error: {end.first_frame} frames decoded, but {job.csv.next_frame} came; score it again"
-        job.csv.close() if opened else job.csv.abort()
-        result = FileResult(
-            file=job.plan.shown, camera=job.spec.camera, config_hash=job.spec.config_hash,
-            csv=job.plan.csv if opened else None, models=list(job.spec.models), decoded=end.first_frame,
-            scored=job.counts.get("scored", 0), provisional=job.counts.get("provisional", 0),
-            gaps=gaps,
-            seconds=job.last_s + job.step_s if end.first_frame else 0.0, took_s=self._clock() - job.started_s,
-            warmup_until_s=job.warmup_until_s, gap_spans=job.gap_spans, alerts=alerts, status=status,
-            csv_sha256=file_sha256(job.csv.path) if opened else "",
-        )  # fmt: skip
+        result = job.finish(end, alerts, self._clock())
         write_record(self._out, result)
         self.results[result.camera] = result
         del self._jobs[result.camera]
-        self._watcher.finished(job.plan, result, False)
+        self._listener.finished(job.file, result, False)
         self._forget(result.camera)
 
     def _alerts_with_pictures(self, job: Job) -> Iterable[dict]:

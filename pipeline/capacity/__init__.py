@@ -1,3 +1,3 @@
-"""How much a machine carries (`oddwatch plan`): costs measured here come in; cores, memory and hosts for so many
-cameras go out.
+"""How much a machine carries (`oddwatch plan`): moving messages is rehearsed, and a formula adds it to what the stages
+cost. Measured costs and a demand come in; cores, memory, network and hosts for so many cameras go out.
 """

@@ -67,7 +67,7 @@ def stubbed_stages(sample: SampleOutputs, to_all: bool = True) -> Callable[[Came
 
 
 @contextmanager
-def cast(
+def set_up(
     bus: Bus, sample: SampleOutputs, specs: list[CameraSpec], fps: float, frames: Path | None
 ) -> Iterator[tuple[dict, dict]]:
     """Registered cameras with their publishers, and one worker of each stage; gone from the server at the end.
@@ -110,7 +110,7 @@ def rehearse(
     Raises BusError when it gets nowhere, redis errors as they are.
     """
     frames = own_folder() / namespace_of(bus.client, bus.keys, shared) if shared is not None else None
-    with cast(bus, sample, specs, fps, frames) as (publishers, workers):
+    with set_up(bus, sample, specs, fps, frames) as (publishers, workers):
         _play(publishers, workers, len(specs), WARM_SNIPPETS)
         before = _server(bus)
         spent = _play(publishers, workers, len(specs), snippets)

@@ -125,8 +125,10 @@ class Publisher:
             log.warning("%s: Redis cannot take the next snippet (%s); waiting", self.spec.camera, error)
 
     def _wait_for_room(self, entries: int) -> None:
+        if self.spec.live or self._free > 0:
+            return
         poll, looks = Backoff(FULL_POLL_S, min(FULL_POLL_S * entries, MAX_POLL_S)), 0
-        while not self.spec.live and self._free <= 0:
+        while self._free <= 0:
             self.beat()
             try:
                 self._after(trim(self.bus.raw, self.stream), entries)

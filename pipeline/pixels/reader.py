@@ -1,4 +1,4 @@
-"""Finds the pixels of messages that say where in shared memory they lie. The other side is in `frames`."""
+"""Finds the pixels of messages that say where in shared memory they lie. What writes them is in `writer`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.bus.codec import decode
 from pipeline.pixels.memory import host_id, own_folder, use
-from pipeline.pixels.writer import HEAD_BYTES, fence
+from pipeline.pixels.writer import HEADER_BYTES, fence
 from stages.errors import OddwatchError
 from stages.messages import Message
 
@@ -27,7 +27,7 @@ class ForeignFrames(OddwatchError):
 
 
 @dataclass(slots=True, eq=False)
-class Ring:
+class MappedRing:
     """A ring as its readers see it."""
 
     memory: np.ndarray
@@ -42,7 +42,7 @@ class FrameReader:
         """`folder`: of this user, with a namespace in it for each Redis."""
         self._folder = own_folder() if folder is None else folder
         self._host = host_id() if host is None else host
-        self._rings: dict[tuple[str, str], Ring] = {}
+        self._rings: dict[tuple[str, str], MappedRing] = {}
         self._held: dict[str, int] = {}
 
     def message(self, fields: Fields) -> Message:
@@ -58,7 +58,7 @@ class FrameReader:
         if found is None:
             return gap(fields, "overwritten before it was read" if is_live else "its pictures are gone from memory")
         slot, nbytes, generation = found
-        pixels = slot[HEAD_BYTES : HEAD_BYTES + nbytes]
+        pixels = slot[HEADER_BYTES : HEADER_BYTES + nbytes]
         if is_live:
             # The writer waits for nobody.
             pixels = pixels.copy()
@@ -101,7 +101,7 @@ class FrameReader:
             )
         _, _, shape = fields[b"pixels:array"].decode().partition(" ")
         nbytes = math.prod(int(n) for n in shape.split(","))
-        slot = self._view(namespace, name, int(offset), HEAD_BYTES + nbytes)
+        slot = self._view(namespace, name, int(offset), HEADER_BYTES + nbytes)
         if slot is None or int(generation) % 2 or int(slot[:8].view(np.uint64)[0]) != int(generation):
             return None
         fence()
@@ -117,7 +117,7 @@ class FrameReader:
             except (FileNotFoundError, PermissionError):
                 return None
             try:
-                ring = Ring(np.frombuffer(mmap.mmap(fd, 0, prot=mmap.PROT_READ), np.uint8))
+                ring = MappedRing(np.frombuffer(mmap.mmap(fd, 0, prot=mmap.PROT_READ), np.uint8))
             finally:
                 os.close(fd)
             self._rings[namespace, name] = ring

@@ -1,4 +1,4 @@
-"""The pictures of one decoder in shared memory. The stream carries a reference; readers are in `frames_reader`."""
+"""The pictures of one decoder in shared memory. The stream carries a reference; what finds them is in `reader`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stages.messages import Snippet
 log = logging.getLogger(__name__)
 
 Id = tuple[int, int]
-HEAD_BYTES = 64
+HEADER_BYTES = 64
 """Of a slot: its generation, odd while it is written; the pixels follow."""
 AGAIN_S = 5.0
 """How soon memory that could not be had is asked for again."""
@@ -44,19 +44,19 @@ class Slot:
 
     offset: int
     memory: np.ndarray
-    """uint8: its head and its pixels."""
+    """uint8: its header and its pixels."""
     generation: np.ndarray
-    """uint64 (1,): in its head."""
+    """uint64 (1,): in its header."""
     holds: Id | None = None
     """The entry whose pixels it holds, for as long as that is in the stream."""
     used_s: float = 0.0
     """When it was written to last."""
-    is_promised: bool = False
+    is_reserved: bool = False
     """Pixels are being put into it, of no entry yet."""
 
     def room(self, shape: tuple[int, ...]) -> np.ndarray:
         """Where pixels of this shape belong."""
-        return self.memory[HEAD_BYTES : HEAD_BYTES + math.prod(shape)].reshape(shape)
+        return self.memory[HEADER_BYTES : HEADER_BYTES + math.prod(shape)].reshape(shape)
 
 
 def _is_same(one: np.ndarray, other: np.ndarray) -> bool:
@@ -102,7 +102,7 @@ class Ring:
         Raises OSError when there is no memory for a new one; never a signal later.
         """
         for slot in self._slots:
-            if slot.holds is None and not slot.is_promised:
+            if slot.holds is None and not slot.is_reserved:
                 return slot
         if len(self._slots) < min(limit, self._capacity):
             return self._grow()
@@ -122,22 +122,22 @@ class Ring:
         slot.generation[0] = self._generation - 1
         fence()
         room = slot.room(pixels.shape)
-        if not (slot.is_promised and _is_same(room, pixels)):
+        if not (slot.is_reserved and _is_same(room, pixels)):
             np.copyto(room, pixels)
         fence()
         slot.generation[0] = self._generation
-        slot.holds, slot.used_s, slot.is_promised = holds, now_s, False
+        slot.holds, slot.used_s, slot.is_reserved = holds, now_s, False
         return self._generation
 
-    def promise(self, slot: Slot) -> None:
+    def reserve(self, slot: Slot) -> None:
         """Keep a slot for pixels that are on their way; nobody reads it any more."""
-        slot.is_promised = True
+        slot.is_reserved = True
         slot.generation[0] |= np.uint64(1)
         fence()
 
     def shrink(self, now_s: float) -> None:
         """Give the last slot's memory back if it has not been needed for a while: a burst is over."""
-        if not self._slots or self._slots[-1].is_promised:
+        if not self._slots or self._slots[-1].is_reserved:
             return
         if self._slots[-1].holds is None and now_s - self._slots[-1].used_s > IDLE_S:
             with suppress(OSError):  # a file system that cannot
@@ -168,7 +168,7 @@ class FrameWriter:
         self._allowed = allowed
         self._clock = clock
         self._ring: Ring | None = None
-        self._promised: Slot | None = None
+        self._reserved: Slot | None = None
         self._limit = 0
         self._held: int | None = None
         self._full_until_s = float("-inf")
@@ -180,17 +180,17 @@ class FrameWriter:
         For an archive, whose snippets are made and written one after the other: what was given last and not written
         is given again.
         """
-        ring, nbytes = self._ring, HEAD_BYTES + math.prod(shape)
+        ring, nbytes = self._ring, HEADER_BYTES + math.prod(shape)
         if ring is None or ring.slot_bytes < nbytes or ring.is_gone or not self._allowed():
             return np.empty(shape, np.uint8)
-        if self._promised is None:
+        if self._reserved is None:
             is_full = self._clock() < self._full_until_s
             with suppress(OSError):  # `write` will say it
-                self._promised = ring.slot(0 if is_full else self._limit + 1, overwrite=False)
-        if self._promised is None:
+                self._reserved = ring.slot(0 if is_full else self._limit + 1, overwrite=False)
+        if self._reserved is None:
             return np.empty(shape, np.uint8)
-        ring.promise(self._promised)
-        return self._promised.room(shape)
+        ring.reserve(self._reserved)
+        return self._reserved.room(shape)
 
     def write(self, snippet: Snippet, limit: int) -> str | None:
         """Where the pixels lie now; None: they must travel with the message.
@@ -209,8 +209,8 @@ class FrameWriter:
         if slot is None or self._ring is None:
             return None
         generation = self._ring.write(slot, snippet.pixels, (snippet.run_ms, snippet.seq), self._clock())
-        if slot is self._promised:
-            self._promised = None
+        if slot is self._reserved:
+            self._reserved = None
         return f"{self._host} {self._folder.name}/{self._ring.path.name} {slot.offset} {generation}"
 
     def release(self, needed: Id | None, is_empty: bool = False) -> None:
@@ -220,12 +220,12 @@ class FrameWriter:
             self._ring.shrink(self._clock())
 
     def _slot(self, snippet: Snippet, limit: int) -> Slot | None:
-        nbytes = HEAD_BYTES + snippet.pixels.nbytes
+        nbytes = HEADER_BYTES + snippet.pixels.nbytes
         if self._ring is not None and (self._ring.slot_bytes < nbytes or self._ring.is_gone):
             self._ring.close()
-            self._ring = self._promised = None
-        if self._promised is not None and _is_same(self._promised.room(snippet.pixels.shape), snippet.pixels):
-            return self._promised
+            self._ring = self._reserved = None
+        if self._reserved is not None and _is_same(self._reserved.room(snippet.pixels.shape), snippet.pixels):
+            return self._reserved
         is_full = self._clock() < self._full_until_s
         if self._ring is None:
             if is_full:

@@ -1,19 +1,19 @@
-"""Which files a `score` is about: from paths to a plan for each, with its camera and the name of its CSV."""
+"""Which files a `score` is about: each with its camera and the name of its CSV."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.archive.job import FileToScore
 from pipeline.archive.records import csv_owners
-from pipeline.archive.run import Plan
 from pipeline.cameras.models import model_specs
 from pipeline.cameras.spec import make_spec
 from pipeline.config.schema import Config
 from stages.errors import UsageError
 
 
-def plan_files(paths: Sequence[str], config: Config, out: Path) -> tuple[list[Plan], list[str]]:
+def files_to_score(paths: Sequence[str], config: Config, out: Path) -> tuple[list[FileToScore], list[str]]:
     """What to score, and one line for each path that names nothing. Raises CheckpointError or ConfigError.
 
     What an earlier `score` left in `out` (snapshots) is not footage, should a folder be searched that holds it.
@@ -34,12 +34,12 @@ def plan_files(paths: Sequence[str], config: Config, out: Path) -> tuple[list[Pl
         missing.append(f"{source.redacted}: has a login, which workers would share through Redis; download it first")
         del sources[source.uri]
     specs = model_specs(config.models)
-    plans: dict[str, Plan] = {}
+    files: dict[str, FileToScore] = {}
     owners = csv_owners(out)
     stems = [_stem(s.uri) for s in sources.values()]
     for source in sources.values():
         camera, n = source.camera, 2
-        while camera in plans:  # the same content twice
+        while camera in files:  # the same content twice
             camera, n = f"{source.camera[:60]}-{n}", n + 1
         stem = _stem(source.uri)
         csv = f"{stem}.scores.csv"
@@ -48,8 +48,8 @@ def plan_files(paths: Sequence[str], config: Config, out: Path) -> tuple[list[Pl
         spec = make_spec(
             config, camera=camera, source=_whole(source.uri), kind=source.kind, specs=specs,
         )  # fmt: skip
-        plans[camera] = Plan(spec, source.redacted, csv)
-    return list(plans.values()), missing
+        files[camera] = FileToScore(spec, source.redacted, csv)
+    return list(files.values()), missing
 
 
 def _stem(uri: str) -> str:

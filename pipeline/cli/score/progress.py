@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
+from pipeline.archive.job import FileToScore
 from pipeline.archive.records import FileResult
-from pipeline.archive.run import Plan
 from pipeline.cli.live.alerts import alert_line
 from pipeline.cli.progress import ProgressBar, size_of
 from stages.alerting.alert import Alert
@@ -16,17 +16,17 @@ from stages.text import counted
 
 
 class ScoreProgress:
-    """A `Watcher` that shows files, frames and alerts on stderr. Progress counts bytes, so that ETA needs no look
+    """A `Listener` that shows files, frames and alerts on stderr. Progress counts bytes, so that ETA needs no look
     into files that wait."""
 
     def __init__(
-        self, plans: Sequence[Plan], *, quiet: bool = False, on_alert: Callable[[dict], None] | None = None
+        self, files: Sequence[FileToScore], *, quiet: bool = False, on_alert: Callable[[dict], None] | None = None
     ) -> None:
-        self._sizes = {p.spec.camera: size_of(p.spec.source) for p in plans}
+        self._sizes = {f.spec.camera: size_of(f.spec.source) for f in files}
         self._frames: dict[str, int] = {}
         self._expected: dict[str, int] = {}
         self._done_bytes = 0
-        self._files_done, self._files = 0, len(plans)
+        self._files_done, self._files = 0, len(files)
         self._on_alert = on_alert
         self._begun_s = time.monotonic()
         self._scored = 0
@@ -39,25 +39,25 @@ class ScoreProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.__exit__(kind, error, at)
 
-    def started(self, plan: Plan) -> None:
-        self._frames[plan.spec.camera] = 0
+    def started(self, file: FileToScore) -> None:
+        self._frames[file.spec.camera] = 0
 
-    def scored(self, plan: Plan, next_frame: int, promised: int) -> None:
-        self._expected[plan.spec.camera] = promised
-        self._scored += next_frame - self._frames[plan.spec.camera]
-        self._frames[plan.spec.camera] = next_frame
+    def scored(self, file: FileToScore, next_frame: int, promised: int) -> None:
+        self._expected[file.spec.camera] = promised
+        self._scored += next_frame - self._frames[file.spec.camera]
+        self._frames[file.spec.camera] = next_frame
         self._show()
 
-    def alert(self, plan: Plan, alert: Alert) -> None:
+    def alert(self, file: FileToScore, alert: Alert) -> None:
         values = json.loads(alert.to_json())
         if self._on_alert is not None:
             self._on_alert(values)
         elif alert.phase == "close":
-            self._bar.say(f"{plan.shown}: {alert_line(values)}")
+            self._bar.say(f"{file.shown}: {alert_line(values)}")
 
-    def finished(self, plan: Plan, result: FileResult, resumed: bool) -> None:
-        self._frames.pop(plan.spec.camera, None)
-        self._done_bytes += self._sizes[plan.spec.camera]
+    def finished(self, file: FileToScore, result: FileResult, resumed: bool) -> None:
+        self._frames.pop(file.spec.camera, None)
+        self._done_bytes += self._sizes[file.spec.camera]
         self._files_done += 1
         if result.failed:
             self._bar.say(f"{result.file}: {result.status}")

@@ -16,7 +16,7 @@ NAMED = 5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreResult:
-    """A finished `score`: what came of each file, in the order of the arguments, and what could not even be planned."""
+    """A finished `score`: what came of each file, in the order of the arguments, and what could not even be found."""
 
     config: Config
     out: Path

@@ -1,4 +1,4 @@
-"""Score files through all stages: plan, run the workers, write what is finished, wait for a Redis that went away."""
+"""Score files through all stages: run the workers, write what is finished, wait for a Redis that went away."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 import redis
 
 from pipeline.archive.claims import reap
+from pipeline.archive.job import FileToScore
 from pipeline.archive.records import RECORDS, FileResult, scored_otherwise, write_summary
-from pipeline.archive.run import Plan, ScoreRun
+from pipeline.archive.run import ScoreRun
 from pipeline.cameras.spec import CameraSpec
-from pipeline.cli.score.files import plan_files
+from pipeline.cli.score.files import files_to_score
 from pipeline.cli.score.progress import ScoreProgress
 from pipeline.cli.score.remote import RemoteWorkers
 from pipeline.cli.score.result import ScoreResult, first_few
@@ -49,39 +50,39 @@ def score_files(
         raise UsageError(
             "--no-workers needs a Redis to share with the workers: set REDIS_URL, or redis.url in --config"
         )
-    plans, missing = plan_files(paths, config, out)
+    files, missing = files_to_score(paths, config, out)
     for line in missing:
         sys.stderr.write(f"oddwatch: {line}\n")
-    if not plans:
+    if not files:
         raise UsageError("nothing to score" if missing else "give at least one file or folder to score")
     check_writable(out, RECORDS)
-    foreign = _foreign(out, plans)
+    foreign = _foreign(out, files)
     if workers:
-        _check_buildable(plans[0].spec)
+        _check_buildable(files[0].spec)
     with (
         open_session(config) as session,
         swept(session.bus, session.embedded) as sweeper,
-        ScoreProgress(plans, quiet=quiet, on_alert=on_alert) as progress,
+        ScoreProgress(files, quiet=quiet, on_alert=on_alert) as progress,
     ):
         reap(session.bus)
         run = ScoreRun(
-            session.bus, plans, out, progress, window=2 * cores(), resume=resume, forget_frames=sweeper.forget
+            session.bus, files, out, progress, window=2 * cores(), resume=resume, forget_frames=sweeper.forget
         )
         try:
-            with _workers(config, session, plans[0].spec, workers) as crew:
-                _drive(run, session, crew, lambda: _write(run, plans, out, list(config.models)))
+            with _workers(config, session, files[0].spec, workers) as crew:
+                _drive(run, session, crew, lambda: _write(run, files, out, list(config.models)))
         except BaseException:
             run.abandon()
             raise
-    results = _write(run, plans, out, list(config.models))
-    used = config.model_copy(update={"decode": plans[0].spec.decode})
+    results = _write(run, files, out, list(config.models))
+    used = config.model_copy(update={"decode": files[0].spec.decode})
     return ScoreResult(used, out, results, missing, time.monotonic() - begun_s, frozenset(run.kept), foreign)
 
 
-def _foreign(out: Path, plans: Sequence[Plan]) -> tuple[str, ...]:
+def _foreign(out: Path, files: Sequence[FileToScore]) -> tuple[str, ...]:
     """Score files of other models or settings that will stay. Says so now, while nothing is replaced yet."""
-    found = scored_otherwise(out, plans[0].spec.config_hash)
-    cameras = {plan.spec.camera for plan in plans}
+    found = scored_otherwise(out, files[0].spec.config_hash)
+    cameras = {file.spec.camera for file in files}
     stay = tuple(csv for csv, camera in found.items() if camera not in cameras)
     if found:
         named = f" ({first_few(stay)})" if stay else ""
@@ -123,9 +124,9 @@ def _drive(
             on_result()
 
 
-def _write(run: ScoreRun, plans: Sequence[Plan], out: Path, models: list[str]) -> list[FileResult]:
-    results = [run.results[p.spec.camera] for p in plans if p.spec.camera in run.results]
-    write_summary(out, results, models, plans[0].spec.config_hash)
+def _write(run: ScoreRun, files: Sequence[FileToScore], out: Path, models: list[str]) -> list[FileResult]:
+    results = [run.results[f.spec.camera] for f in files if f.spec.camera in run.results]
+    write_summary(out, results, models, files[0].spec.config_hash)
     return results
 
 

@@ -11,13 +11,14 @@ import pytest
 import redis
 
 from pipeline.archive.claims import reap
+from pipeline.archive.job import FileToScore
 from pipeline.archive.records import FileResult, csv_owners, file_sha256, read_record, write_record
-from pipeline.archive.run import Plan, ScoreRun
+from pipeline.archive.run import ScoreRun
 from pipeline.bus.codec import Bound
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import Registry
 from pipeline.cameras.spec import make_spec
-from pipeline.cli.score.files import plan_files
+from pipeline.cli.score.files import files_to_score
 from pipeline.config.schema import Config
 from stages.alerting.alert import Alert
 from stages.errors import OddwatchError
@@ -35,8 +36,8 @@ class Nobody:
     def finished(self, *_: object) -> None: ...
 
 
-def plan() -> Plan:
-    return Plan(make_spec(Config(), camera="c", source="/x/c.mp4", kind="file"), "c.mp4", "c.scores.csv")
+def file() -> FileToScore:
+    return FileToScore(make_spec(Config(), camera="c", source="/x/c.mp4", kind="file"), "c.mp4", "c.scores.csv")
 
 
 def publish(bus: Bus, run: ScoreRun, snippets: int = 3) -> None:
@@ -63,7 +64,7 @@ def publish(bus: Bus, run: ScoreRun, snippets: int = 3) -> None:
 def test_a_connection_lost_at_any_moment_loses_no_row(
     bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, failing: int
 ) -> None:
-    run = ScoreRun(bus, [plan()], tmp_path, Nobody(), window=1)
+    run = ScoreRun(bus, [file()], tmp_path, Nobody(), window=1)
     run.turn()
     publish(bus, run)
     real, calls = getattr(bus.client, command), [0]
@@ -88,7 +89,7 @@ def test_a_connection_lost_at_any_moment_loses_no_row(
 
 def test_a_redis_that_came_back_empty_makes_the_file_start_again(bus: Bus, tmp_path: Path) -> None:
     now_s = [0.0]
-    run = ScoreRun(bus, [plan()], tmp_path, Nobody(), window=1, clock=lambda: now_s[0])
+    run = ScoreRun(bus, [file()], tmp_path, Nobody(), window=1, clock=lambda: now_s[0])
     run.turn()
     for key in bus.client.scan_iter(match=f"{bus.keys.prefix}*"):
         bus.client.delete(key)
@@ -101,7 +102,7 @@ def test_a_redis_that_came_back_empty_makes_the_file_start_again(bus: Bus, tmp_p
 
 def test_a_file_that_another_score_has_taken_is_let_go(bus: Bus, tmp_path: Path) -> None:
     now_s = [0.0]
-    run = ScoreRun(bus, [plan()], tmp_path, Nobody(), window=1, clock=lambda: now_s[0])
+    run = ScoreRun(bus, [file()], tmp_path, Nobody(), window=1, clock=lambda: now_s[0])
     run.turn()
     bus.client.set(bus.keys.claim("c"), "elsewhere:1")
     now_s[0] = 60.0
@@ -112,7 +113,7 @@ def test_a_file_that_another_score_has_taken_is_let_go(bus: Bus, tmp_path: Path)
 
 
 def test_what_a_dead_score_left_is_removed_and_a_living_ones_work_is_not(bus: Bus, tmp_path: Path) -> None:
-    run = ScoreRun(bus, [plan()], tmp_path, Nobody(), window=1)
+    run = ScoreRun(bus, [file()], tmp_path, Nobody(), window=1)
     run.turn()
     registry = Registry(bus.client, bus.keys)
     old = run._jobs["c"].spec.model_copy(update={"run_ms": 1})
@@ -132,7 +133,7 @@ def test_an_alert_that_an_interrupted_run_left_open_is_closed_for_its_followers(
         start_s=0.0, end_s=0.2, peak=0.7, severity="medium", models={}, config_hash="x", model_hashes={},
     )  # fmt: skip
     bus.client.xadd(bus.keys.stream("c", "alerts"), {"alert": alert.to_json()})
-    run = ScoreRun(bus, [plan()], tmp_path, Nobody(), window=1)
+    run = ScoreRun(bus, [file()], tmp_path, Nobody(), window=1)
     run.turn()
     run.abandon()
     (entry,) = bus.client.xrange(bus.keys.alerts)
@@ -165,7 +166,7 @@ def test_a_file_that_failed_is_tried_again(tmp_path: Path) -> None:
 
 
 def test_a_web_address_with_a_login_is_refused_because_it_would_be_kept_in_redis(tmp_path: Path) -> None:
-    plans, missing = plan_files(["https://viewer:secret@example.org/night.mp4"], Config(), tmp_path)
-    assert plans == []
+    files, missing = files_to_score(["https://viewer:secret@example.org/night.mp4"], Config(), tmp_path)
+    assert files == []
     assert "secret" not in missing[0]
     assert "login" in missing[0]
