@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.errors import CheckpointError, ConfigError
+from stages.errors import CheckpointError
 from stages.files.checkpoint import Checkpoint
 from stages.files.tensor_files import read_tensors
 from stages.messages import REFERENCE_LEVELS, Features, Scores
@@ -46,17 +46,6 @@ def make_checkpoint(
     }
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in net.state_dict().items()}
     return Checkpoint(kind=kind, meta=meta, arrays=arrays)
-
-
-def require(kind: str, name: str, checkpoint: Checkpoint | None) -> Checkpoint:
-    """The checkpoint, which must be there and hold a `kind`. Raises ConfigError or CheckpointError otherwise."""
-    if checkpoint is None:
-        raise ConfigError(
-            f"{name}: {kind} needs --model CKPT; train one with 'oddwatch train {kind} --manifest F --out CKPT'"
-        )
-    if checkpoint.kind != kind:
-        raise CheckpointError(f"{name}: the checkpoint holds a {checkpoint.kind!r} model, expected {kind!r}")
-    return checkpoint
 
 
 def read_config(name: str, checkpoint: Checkpoint, config: type[Config]) -> Config:
