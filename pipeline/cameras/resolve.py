@@ -30,13 +30,16 @@ def resolve_decode(section: DecodeConfig, key: str, models: Mapping[str, ModelSp
     extractor brings any picture to one size itself: for them it may be greater. Raises ConfigError where the section
     contradicts the models, or they one another.
     """
-    from stages.features.registry import RESCALES
+    from stages.features.registry import EXTRACTORS
 
     learned = [(m, m.learned) for m in models.values() if m.learned is not None]
     if not learned:
         return section
     requirements = {
-        "height": [_Requirement(str(m.checkpoint), p.height, m.features in RESCALES) for m, p in learned],
+        "height": [
+            _Requirement(str(m.checkpoint), p.height, m.features is not None and EXTRACTORS.get(m.features).rescales)
+            for m, p in learned
+        ],
         "snippet_frames": [_Requirement(str(m.checkpoint), p.snippet_frames) for m, p in learned],
         "fps": [_Requirement(str(m.checkpoint), p.fps) for m, p in learned],
     }

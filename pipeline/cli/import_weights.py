@@ -11,6 +11,7 @@ import typer
 
 from pipeline.config.load import load_config
 from stages.errors import UsageError
+from stages.features.feature_files import FROM_FILES, extractor_of_files
 from stages.text import counted
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ Features = Annotated[
     str, typer.Option(help="What the weights read: 'file', features that others extracted; or an extractor's name.")
 ]
 Config = Annotated[Path | None, typer.Option(help="Configuration file; its decode and workers sections are used.")]
-FROM_FILES = "file"
 
 
 @app.command()
@@ -72,7 +72,7 @@ def _import(
     check_writable(out.parent)
     dim = published.config.input_dim
     if features == FROM_FILES:
-        extractor, preprocessing = f"{FROM_FILES}@{dim}", {"features": "read from files"}
+        extractor, preprocessing = extractor_of_files(dim), {"features": "read from files"}
         videos = _from_files(normal, dim)
     else:
         extractor, preprocessing, videos = _from_footage(normal, features, dim, config)

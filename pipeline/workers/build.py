@@ -106,10 +106,10 @@ def processor_builder(device: str, is_cluster: bool, precision: str = "fp32", en
     def build(spec: CameraSpec, stage: str) -> Processor:
         head, _, name = stage.partition(":")
         if head == "features":
-            from stages.features.registry import build_extractor
+            from stages.features.registry import EXTRACTORS, build_extractor
 
             extractor = build_extractor(name, resolve_device(device), precision, engine)
-            if precision != "fp32" and name != "motion":
+            if precision != "fp32" and EXTRACTORS.get(name).network:
                 log.info("%s computes in %s; models learned its features in fp32 (docs/features.md)", name, precision)
             return StageProcessor(extractor)
         if head == "temporal":
@@ -146,9 +146,10 @@ def check_engine(workers: WorkersConfig, specs: Iterable[CameraSpec] | None) -> 
     """
     if workers.engine == "torch":
         return
-    from stages.features.registry import NETWORKS, check_engine
+    from stages.features.registry import EXTRACTORS, check_engine
 
-    if specs is None or any(model.features in NETWORKS for spec in specs for model in spec.models.values()):
+    used = {name for spec in specs or () for name in spec.extractors}
+    if specs is None or any(EXTRACTORS.get(name).network for name in used):
         check_engine(workers.engine, resolve_device(workers.device), workers.precision)
 
 

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from scripts.bench import footage
-from stages.features.registry import EXTRACTORS, HEIGHTS
+from stages.features.registry import ExtractorKind
 from stages.messages import Features, Snippet
 from stages.stage import State
 
-HOOK = "from scripts.bench import cheap; cheap.register()\n"
+KIND = ExtractorKind(name="means", build=f"{__name__}:build", analysis_height=54, rescales=True)
+METADATA = {
+    "METADATA": "Metadata-Version: 2.1\nName: oddwatch-bench\nVersion: 1\n",
+    "entry_points.txt": f"[oddwatch.extractors]\n{KIND.name} = {__name__}:KIND\n",
+}
 
 
 class Means:
     """A snippet's mean colours, on a grid of 2 by 2."""
 
-    name, id, dim, sparse, analysis_height = "means", "means@bench", 12, False, 54
+    name, id, dim, sparse, analysis_height = KIND.name, "means@bench", 12, False, KIND.analysis_height
 
     def process(self, batch: Sequence[tuple[Snippet, State]]) -> list[tuple[list[Features], State]]:
         """Features of each snippet."""
@@ -38,30 +44,26 @@ def means(pixels: np.ndarray) -> np.ndarray:
     ).astype(np.float32)
 
 
-def register() -> None:
-    """Make `means` known in this process."""
-    EXTRACTORS["means"], HEIGHTS["means"] = "scripts.bench.cheap", 54
-
-
-def build(name: str = "means", device: str = "cpu", precision: str = "fp32") -> Means:
+def build(name: str, device: str, precision: str) -> Means:
     """The extractor."""
     return Means()
 
 
 def checkpoint(work: Path) -> Path:
     """`novelty` on `means`, fitted on tiny pictures."""
-    from pipeline.cli.fit import fit_checkpoint
-
-    register()
     path = work / "cheap.safetensors"
     if not path.exists():
-        fit_checkpoint([str(footage.tiny(work, 640))], path, "means")
+        fit = ["fit", "--normal", str(footage.tiny(work, 640)), "--out", str(path), "--features", KIND.name]
+        environment = os.environ | {"PYTHONPATH": python_path(work)}
+        subprocess.run([sys.executable, "-m", "pipeline.cli", *fit], env=environment, check=True, capture_output=True)
     return path
 
 
 def python_path(work: Path) -> str:
-    """A PYTHONPATH under which every process of `oddwatch` knows `means`."""
-    folder = work / "hook"
-    folder.mkdir(exist_ok=True)
-    (folder / "sitecustomize.py").write_text(HOOK)
+    """A PYTHONPATH under which every process of `oddwatch` finds `means`, as if its package were installed."""
+    folder = work / "plugin"
+    made = folder / "oddwatch_bench-1.dist-info"
+    made.mkdir(parents=True, exist_ok=True)
+    for name, text in METADATA.items():
+        (made / name).write_text(text)
     return os.pathsep.join([str(folder), str(Path(__file__).parents[2])])

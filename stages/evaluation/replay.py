@@ -16,7 +16,7 @@ from stages.errors import CheckpointError, OddwatchError
 from stages.features.feature_files import read_features
 from stages.files.scores_csv import ScoresTable
 from stages.messages import Snippet
-from stages.temporal.weak.whole_video import Scorer
+from stages.temporal.registry import Scorer
 
 ROW_FRAMES = 16
 FILE_FPS = 30.0

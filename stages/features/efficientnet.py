@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from stages.errors import WeightsError
 from stages.features.clips import Backbone, ClipExtractor, usable
+from stages.features.kinds import EFFICIENTNET_LITE0
 from stages.features.nets.efficientnet_lite0 import DIM, EfficientNetLite0
 from stages.features.pictures import squashed, ten
 from stages.weights.store import default_home, load_weights
 
-SIDE = 224
+SIDE = EFFICIENTNET_LITE0.analysis_height
 
 PREPROCESSING = {
     "version": 1,
@@ -50,7 +51,7 @@ class FrameMean(nn.Module):
 
 
 BACKBONE = Backbone(
-    name="efficientnet_lite0", dim=DIM, analysis_height=SIDE, preprocessing=PREPROCESSING,
+    name=EFFICIENTNET_LITE0.name, dim=DIM, analysis_height=SIDE, preprocessing=PREPROCESSING,
     prepared=prepared, ten_crops=ten_crops, scaled=lambda clips: (clips - 127) / 128,
     any_length=True,
 )  # fmt: skip
@@ -68,7 +69,7 @@ def load_network(home: Path | None = None) -> tuple[EfficientNetLite0, str]:
 
 
 def build(
-    name: str = "efficientnet_lite0", device: str = "cpu", precision: str = "fp32", home: Path | None = None
+    name: str = EFFICIENTNET_LITE0.name, device: str = "cpu", precision: str = "fp32", home: Path | None = None
 ) -> ClipExtractor:
     """The extractor with the weights installed under `home`. Raises WeightsError with the remedy if there are none."""
     usable(device, precision)

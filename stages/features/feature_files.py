@@ -18,8 +18,20 @@ from stages.errors import SourceError
 
 SUFFIXES = frozenset({".npy", ".npz", ".txt"})
 MOST_CROPS = 10
+FROM_FILES = "file"
+"""What stands for the extractor of such features."""
 LARGEST = 1e6
 """Features beyond this size are damage, here as when scoring."""
+
+
+def extractor_of_files(dim: int) -> str:
+    """What a checkpoint says it was trained on when that came from files: nothing that runs live."""
+    return f"{FROM_FILES}@{dim}"
+
+
+def is_from_files(extractor: str) -> bool:
+    """Whether a checkpoint's `extractor` says that its features came from files."""
+    return extractor.partition("@")[0] == FROM_FILES
 
 
 def is_feature_file(path: Path) -> bool:

@@ -9,11 +9,12 @@ import numpy as np
 from torch import Tensor, nn
 
 from stages.features.clips import Backbone, ClipExtractor, usable
+from stages.features.kinds import I3D as KIND
 from stages.features.nets.i3d_net import DIM, I3D, i3d_from_arrays
 from stages.features.pictures import at_least, squashed, ten
 from stages.weights.store import default_home, load_weights
 
-SIDE = 224
+SIDE = KIND.analysis_height
 MIN_FRAMES = 16
 
 PREPROCESSING = {
@@ -53,7 +54,7 @@ class Penultimate(nn.Module):
 
 
 BACKBONE = Backbone(
-    name="i3d", dim=DIM, analysis_height=SIDE, preprocessing=PREPROCESSING, prepared=prepared, ten_crops=ten_crops,
+    name=KIND.name, dim=DIM, analysis_height=SIDE, preprocessing=PREPROCESSING, prepared=prepared, ten_crops=ten_crops,
     scaled=lambda clips: clips / 127.5 - 1,
 )  # fmt: skip
 
@@ -63,7 +64,9 @@ def i3d_extractor(net: I3D, weights_sha256: str, device: str = "cpu", precision:
     return ClipExtractor(BACKBONE, Penultimate(net), weights_sha256, device, precision)
 
 
-def build(name: str = "i3d", device: str = "cpu", precision: str = "fp32", home: Path | None = None) -> ClipExtractor:
+def build(
+    name: str = KIND.name, device: str = "cpu", precision: str = "fp32", home: Path | None = None
+) -> ClipExtractor:
     """The extractor with the weights installed under `home`. Raises WeightsError with the remedy if there are none."""
     usable(device, precision)
     arrays, sha256 = load_weights(name, home or default_home(os.environ), os.environ)

@@ -14,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
+from stages.features.kinds import MOTION
 from stages.messages import Features, Snippet
 from stages.stage import State
 
-HEIGHT = 240
+HEIGHT = MOTION.analysis_height
 """Pixels: every picture is brought to this height, larger or smaller, with its aspect kept."""
 WIDTHS = (48, 960)
 """Pixels: a picture narrower or wider than this at HEIGHT (aspect beyond 1:5 or 4:1) is stretched to fit."""
@@ -33,7 +34,7 @@ SHIFT = 0.05
 RECIPE = f"2 dis-medium {HEIGHT} {WIDTHS} {STRIDE} {BINS} {MOVING} {SHIFT}"
 
 
-def build(name: str = "motion", device: str = "cpu", precision: str = "fp32") -> Motion:
+def build(name: str = MOTION.name, device: str = "cpu", precision: str = "fp32") -> Motion:
     """The extractor. It always runs on the CPU, in the numbers of OpenCV."""
     # The results of DIS depend on OpenCV's own threads; frames are spread over ours instead.
     cv2.setNumThreads(1)
@@ -43,10 +44,10 @@ def build(name: str = "motion", device: str = "cpu", precision: str = "fp32") ->
 class Motion:
     """Snippets to the flow statistics of their moving cells; remembers the previous picture."""
 
-    name = "motion"
-    id = f"motion@{hashlib.sha256(RECIPE.encode()).hexdigest()[:8]}"
+    name = MOTION.name
+    id = f"{MOTION.name}@{hashlib.sha256(RECIPE.encode()).hexdigest()[:8]}"
     dim = DIM
-    sparse = True
+    sparse = MOTION.sparse
     analysis_height = HEIGHT
 
     def __init__(self, workers: int) -> None:

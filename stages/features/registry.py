@@ -1,66 +1,60 @@
-"""The registry of feature extractors: name -> the module that builds it, imported only when asked for."""
+"""Feature extractors: what is known of a kind before it is built, and building it."""
 
 from __future__ import annotations
 
-from importlib import import_module
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Protocol
 
 from stages.errors import ConfigError
 from stages.messages import Features, Snippet
+from stages.plugins import Plugins, load
 from stages.stage import Stage
 
-EXTRACTORS = {
-    "motion": "stages.features.motion",
-    "i3d": "stages.features.i3d",
-    "r3d_18": "stages.features.resnet3d",
-    "r2plus1d_18": "stages.features.resnet3d",
-    "s3d": "stages.features.s3d",
-    "mvit_v2_s": "stages.features.mvit",
-    "swin3d_t": "stages.features.swin3d",
-    "efficientnet_lite0": "stages.features.efficientnet",
-}
+PRECISIONS = ("fp32", "bf16", "fp16")
+ENGINES = ("torch", "openvino")
+"""What computes networks; torch unless said, so that scores do not depend on which packages are installed."""
+USUAL_HEIGHT = 240
+"""Pixels; for models that read snippets themselves."""
 
 
 class Extractor(Stage[Snippet, Features], Protocol):
-    """A stage from snippets to features. Its module has `build(name, device, precision) -> Extractor`."""
+    """A stage from snippets to features."""
 
     name: str
-    """Key in EXTRACTORS."""
+    """That of its kind."""
     id: str
     """`name@hash`: the hash changes whenever the same pixels may give other numbers (weights, parameters, version)."""
     dim: int
     """D of `Features.values`."""
     sparse: bool
-    """True: values (N, D) of active cells per frame; False: one vector (D,) per snippet."""
+    """As its kind says."""
     analysis_height: int
-    """Picture height in pixels it wants from the decoder (as in HEIGHTS); it rescales others itself."""
+    """As its kind says."""
 
 
-PRECISIONS = ("fp32", "bf16", "fp16")
-ENGINES = ("torch", "openvino")
-"""What computes networks; torch unless said, so that scores do not depend on which packages are installed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractorKind:
+    """What is known of an extractor without building it."""
 
-NETWORKS = frozenset(EXTRACTORS) - {"motion"}
-"""Extractors that are networks: those that precision and engine are about."""
+    name: str
+    build: str
+    """`module:function`, called as `(name, device, precision)`, gives the Extractor. Raises WeightsError if weights
+    are absent. The module is imported once for all workers of a host."""
+    analysis_height: int
+    """Picture height in pixels that it wants from the decoder; it must take others too."""
+    rescales: bool
+    """It brings any picture to one fixed input itself: its features mean the same at any decode height. Others measure
+    in the pictures they are given, so a model keeps the height it was learned at."""
+    sparse: bool = False
+    """True: values (N, D) of active cells per frame; False: one vector (D,) per snippet."""
+    network: bool = False
+    """It is a `ClipExtractor`: precision and engine are about it."""
+    weights: bool = False
+    """It needs weights that are installed apart."""
 
-HEIGHTS = {
-    "motion": 240,
-    "i3d": 224,
-    "r3d_18": 128,
-    "r2plus1d_18": 128,
-    "s3d": 256,
-    "mvit_v2_s": 256,
-    "swin3d_t": 256,
-    "efficientnet_lite0": 224,
-}
-"""Picture height in pixels that an extractor wants from the decoder; known without importing it."""
 
-RESCALES = frozenset(EXTRACTORS) - {"motion"}
-"""Extractors that bring any picture to one fixed input themselves: their features mean the same at any decode height.
-
-The others (`motion`) measure in the pictures they are given, so a model keeps the height it was learned at.
-"""
+EXTRACTORS = Plugins("oddwatch.extractors", "feature extractor", ExtractorKind)
 
 
 def analysis_height(name: str | None) -> int:
@@ -68,7 +62,7 @@ def analysis_height(name: str | None) -> int:
 
     Raises ConfigError for an unknown extractor.
     """
-    return 240 if name is None else HEIGHTS[_known(name)]
+    return USUAL_HEIGHT if name is None else EXTRACTORS.get(name).analysis_height
 
 
 def build_extractor(name: str, device: str = "cpu", precision: str = "fp32", engine: str = "torch") -> Extractor:
@@ -79,13 +73,14 @@ def build_extractor(name: str, device: str = "cpu", precision: str = "fp32", eng
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
-    module = import_module(EXTRACTORS[_known(name)])
-    if engine == "torch" or name not in NETWORKS:
-        return module.build(name, device, precision)
+    kind = EXTRACTORS.get(name)
+    build = load(kind.build)
+    if engine == "torch" or not kind.network:
+        return build(name, device, precision)
     check_engine(engine, device, precision)
     from stages.features.openvino import on_openvino
 
-    return on_openvino(module.build(name, device, precision))
+    return on_openvino(build(name, device, precision))
 
 
 def check_engine(engine: str, device: str, precision: str) -> None:
@@ -105,9 +100,3 @@ def check_engine(engine: str, device: str, precision: str) -> None:
         raise ConfigError(
             "workers.engine: openvino is not installed here; run 'pip install openvino', or set workers.engine: torch"
         )
-
-
-def _known(name: str) -> str:
-    if name not in EXTRACTORS:
-        raise ConfigError(f"unknown feature extractor {name!r}; known: {', '.join(EXTRACTORS)}")
-    return name

@@ -10,7 +10,7 @@ import numpy as np
 from stages.decode.settings import DecodeSettings
 from stages.decode.source import Source, expand
 from stages.errors import ConfigError, UsageError
-from stages.features.feature_files import is_feature_file, read_features
+from stages.features.feature_files import extractor_of_files, is_feature_file, read_features
 from stages.features.registry import Extractor
 from stages.files.manifest import ManifestEntry
 from stages.training.bags import TrainingVideo, group_of, label_of
@@ -94,4 +94,4 @@ def video_of_file(entry: ManifestEntry) -> TrainingVideo:
 
 def file_extractor(videos: Sequence[TrainingVideo]) -> str:
     """What a checkpoint says it was trained on when that came from files: nothing that runs live."""
-    return f"file@{videos[0].values.shape[2]}"
+    return extractor_of_files(videos[0].values.shape[2])

@@ -2,7 +2,10 @@
 
 import numpy as np
 
+from stages.features.registry import ExtractorKind
 from stages.messages import Features
+
+KIND = ExtractorKind(name="means", build="means_extractor:build", analysis_height=48, rescales=True)
 
 
 class Means:

@@ -21,12 +21,8 @@ if TYPE_CHECKING:
     from stages.files.manifest import ManifestEntry
     from stages.files.scores_csv import ScoresTable
 
-LOOKAHEAD_SNIPPETS = 5
-"""Later snippets that an RTFM in its streaming `lookahead` form waits for (stages/temporal/weak/rtfm.py, LOOKAHEAD)."""
 NAMED = 5
 """Videos that are named before the work; all are afterwards."""
-PUBLISHED_SCORES = ({"by": "picture", "patch_px": 0}, {"patch_px": 0})
-"""How future-frame papers judge a frame, as newer and older checkpoints say it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,12 +89,14 @@ def judge_scored(
     from stages.evaluation.evaluate import evaluate
     from stages.evaluation.replay import alone
     from stages.evaluation.seeds import check_seeds, seed_figures
+    from stages.temporal.registry import MODELS
 
     checkpoints = checkpoints_of(scored.config)
     settings = scored.config.alerts
     level = settings.raise_at if threshold is None else threshold
     settings = settings if threshold is None else at_threshold(settings, threshold)
-    stretched = {n: int(c.meta["architecture"]["t_in"]) for n, c in checkpoints.items() if c.kind == "future_frame"}
+    early = {n: MODELS.get(c.kind).unpredicted_frames for n, c in checkpoints.items()} if mode == "paper" else {}
+    stretched = {n: frames(checkpoints[n].meta) for n, frames in early.items() if frames is not None}
 
     def judged(tables: Mapping[str, ScoresTable], alerts: Mapping[str, list[dict]] | None, names: list[str]) -> Metrics:
         if alerts is None:
@@ -109,7 +107,7 @@ def judge_scored(
             alerts,
             level,
             mode,  # type: ignore[arg-type]
-            stretched=stretched if mode == "paper" else {},
+            stretched=stretched,
             snippet_frames=scored.config.decode.snippet_frames,
             fps=scored.config.decode.fps,
             lookahead_frames=_lookahead([checkpoints[name] for name in names], scored.config.decode),
@@ -139,16 +137,9 @@ def judge_scored(
 
 def _unpublished(checkpoints: Mapping[str, Checkpoint]) -> list[str]:
     """What of a model is not as in its paper, even so."""
-    notes = []
-    for name, checkpoint in checkpoints.items():
-        meta = checkpoint.meta
-        if meta.get("arch") == "conv_transformer":
-            notes.append(f"{name}: a predictor of our own, whatever the protocol")
-        if checkpoint.kind == "future_frame" and meta.get("score", {}) not in PUBLISHED_SCORES:
-            notes.append(f"{name}: not judged by the PSNR of the whole picture, as published")
-        if checkpoint.kind == "rtfm" and meta["architecture"].get("mode") == "causal":
-            notes.append(f"{name}: a causal RTFM has no published form; scored as in a stream")
-    return notes
+    from stages.temporal.registry import MODELS
+
+    return [f"{name}: {note}" for name, c in checkpoints.items() for note in MODELS.get(c.kind).unpublished(c.meta)]
 
 
 def _raised(table: ScoresTable, scored: VideoScores, video: str, settings: Any) -> list[dict]:
@@ -161,5 +152,7 @@ def _raised(table: ScoresTable, scored: VideoScores, video: str, settings: Any) 
 
 def _lookahead(checkpoints: Sequence[Checkpoint], decode: DecodeConfig) -> int:
     """Kept frames that the slowest of the models waits for."""
-    waits = any(c.kind == "rtfm" and c.meta["architecture"].get("mode") == "lookahead" for c in checkpoints)
-    return LOOKAHEAD_SNIPPETS * decode.snippet_frames if waits else 0
+    from stages.temporal.registry import MODELS
+
+    snippets = max((MODELS.get(c.kind).lookahead_snippets(c.meta) for c in checkpoints), default=0)
+    return snippets * decode.snippet_frames

@@ -22,10 +22,7 @@ if TYPE_CHECKING:
     from stages.evaluation.replay import DecodedTimes
     from stages.files.checkpoint import Checkpoint
     from stages.files.manifest import ManifestEntry
-    from stages.temporal.weak.whole_video import Scorer
-
-WHOLE_VIDEO = ("mil", "rtfm")
-"""Kinds whose papers score a video as a whole."""
+    from stages.temporal.registry import Scorer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,10 +42,11 @@ class _Model:
 def score_feature_files(entries: Sequence[ManifestEntry], config: Config, *, paper: bool) -> VideoScores:
     """Score features that others extracted. Raises UsageError for models that do not read such files."""
     from stages.evaluation.replay import FILE_FPS, ROW_FRAMES, file_scores, fused_table
+    from stages.features.feature_files import is_from_files
 
     models = _whole_video_models(config, paper=paper)
     other = [name for name in config.models if name not in models]
-    other += [f"{name} (reads {m.extractor})" for name, m in models.items() if not m.extractor.startswith("file@")]
+    other += [f"{name} (reads {m.extractor})" for name, m in models.items() if not is_from_files(m.extractor)]
     if other:
         raise UsageError(
             f"the manifest lists feature files, which {', '.join(other)} cannot score: give --model CKPT of 'oddwatch "
@@ -78,7 +76,10 @@ def score_as_published(
     """
     models = _whole_video_models(config, paper=True)
     if ten_crop and not models:
-        raise UsageError("--ten-crop: for mil and rtfm, which score whole videos in --mode paper; leave it out")
+        from stages.temporal.registry import MODELS
+
+        kinds = " and ".join(kind.name for kind in MODELS.all() if kind.whole_video)
+        raise UsageError(f"--ten-crop: for {kinds}, which score whole videos in --mode paper; leave it out")
     streaming = {name: m for name, m in config.models.items() if name not in models}
     streamed = None
     if streaming:
@@ -140,12 +141,13 @@ class _Reader:
         from pipeline.cameras.models import ModelSpec
         from pipeline.cameras.resolve import resolve_decode
         from stages.decode.learned import LearnedDecode
+        from stages.features.feature_files import is_from_files
         from stages.features.registry import analysis_height, build_extractor
         from stages.training.cache import FeatureCache, cache_folder
         from stages.weights.store import default_home
 
         name = model.extractor.partition("@")[0]
-        if name == "file":
+        if is_from_files(model.extractor):
             raise UsageError(f"{model.path}: reads feature files, but the manifest lists footage; list the features")
         spec = ModelSpec(
             kind=model.checkpoint.kind, features=name, checkpoint=model.path,
@@ -181,13 +183,13 @@ class _Reader:
 
 def _whole_video_models(config: Config, *, paper: bool) -> dict[str, _Model]:
     from pipeline.workers.build import resolve_device
-    from stages.temporal.weak.whole_video import scorer
+    from stages.temporal.registry import MODELS, whole_video_scorer
 
     device = resolve_device(config.workers.device)
     models = {}
     for name, checkpoint in checkpoints_of(config).items():
-        if checkpoint.kind in WHOLE_VIDEO:
-            score = scorer(name, checkpoint, paper=paper, device=device)
+        if MODELS.get(checkpoint.kind).whole_video:
+            score = whole_video_scorer(name, checkpoint, paper=paper, device=device)
             models[name] = _Model(checkpoint, str(config.models[name].checkpoint), score, device)
     return models
 

@@ -80,6 +80,7 @@ def _adapted(published: Settings, options: WeakOptions) -> Settings:
 
 
 def _train(options: WeakOptions, recipe_for: Callable[[int], Recipe]) -> None:
+    from stages.features.feature_files import is_from_files
     from stages.files.atomic import check_writable, write_whole
     from stages.files.checkpoint import save_checkpoint
     from stages.files.manifest import read_manifest
@@ -127,7 +128,7 @@ def _train(options: WeakOptions, recipe_for: Callable[[int], Recipe]) -> None:
                 f"noisy: of fewer than {FEW} held-out videos each decides much; give more, or go by 'oddwatch evaluate'"
             )
     typer.echo(f"curves: {picture}")
-    if not extractor.startswith("file@"):
+    if not is_from_files(extractor):
         typer.echo(f"score with it: oddwatch score VIDEO --model {out} --out DIR")
 
 

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scripts.bench.row import Row
 from stages.errors import WeightsError
-from stages.features.registry import HEIGHTS, Extractor, build_extractor
+from stages.features.registry import Extractor, analysis_height, build_extractor
 from stages.messages import Snippet
 
 NETWORKS = ("r3d_18", "i3d")
@@ -108,7 +108,7 @@ def _seconds(work: Callable[[], object], device: str) -> float:
 
 
 def _snippet(name: str, index: int) -> Snippet:
-    height = HEIGHTS[name]
+    height = analysis_height(name)
     pixels = np.random.default_rng(index).integers(0, 256, (FRAMES, height, height * 16 // 9, 3), np.uint8)
     return Snippet(
         camera=f"cam{index}", run_ms=1, seq=0, first_frame=0, times_s=np.arange(FRAMES) / FPS,

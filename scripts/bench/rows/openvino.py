@@ -78,7 +78,7 @@ def _extractor(name: str) -> Callable[[str, str], Any]:
     from torch import nn
     from torchvision.models.video import r3d_18
 
-    from stages.features import efficientnet, i3d, resnet3d
+    from stages.features import efficientnet, i3d, torchvision_video
     from stages.features.clips import ClipExtractor
     from stages.features.nets.efficientnet_lite0 import EfficientNetLite0
     from stages.features.nets.i3d_net import I3D
@@ -87,7 +87,7 @@ def _extractor(name: str) -> Callable[[str, str], Any]:
     torch.manual_seed(0)
     about, network = {
         "i3d": lambda: (i3d.BACKBONE, i3d.Penultimate(I3D())),
-        "r3d_18": lambda: (resnet3d.R3D_18.backbone(), r3d_18()),
+        "r3d_18": lambda: (torchvision_video.R3D_18.backbone(), r3d_18()),
         "efficientnet_lite0": lambda: (efficientnet.BACKBONE, efficientnet.FrameMean(EfficientNetLite0())),
     }[name]()
     if name == "r3d_18":

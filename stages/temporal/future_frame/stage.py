@@ -18,10 +18,10 @@ from stages.stage import State
 from stages.temporal.future_frame.conv_transformer import ConvTransformer, ConvTransformerConfig
 from stages.temporal.future_frame.format import FrameFormat, to_unit
 from stages.temporal.future_frame.judge import Judge, PictureJudge, PlaceJudge, Squares
+from stages.temporal.future_frame.kind import FUTURE_FRAME
 from stages.temporal.future_frame.unet import UNet, UNetConfig
-from stages.temporal.network_checkpoint import load_weights, read_config, require
+from stages.temporal.network_checkpoint import load_weights, read_config
 
-KIND = "future_frame"
 PLACE_SUMS = "score.ground"
 """Array of a checkpoint: what a PlaceJudge knows of normal footage."""
 ARCHITECTURES: dict[str, tuple[Any, Any]] = {
@@ -204,7 +204,7 @@ def future_frame_checkpoint(
     arrays = {k: v.detach().cpu().numpy() for k, v in net.state_dict().items()}
     if judge.place_sums is not None:
         arrays[PLACE_SUMS] = judge.place_sums
-    return Checkpoint(kind=KIND, meta=meta, arrays=arrays)
+    return Checkpoint(kind=FUTURE_FRAME.name, meta=meta, arrays=arrays)
 
 
 def check_sizes(config: UNetConfig | ConvTransformerConfig, form: FrameFormat) -> None:
@@ -215,14 +215,13 @@ def check_sizes(config: UNetConfig | ConvTransformerConfig, form: FrameFormat) -
         raise ValueError(f"height and width must be multiples of {config.multiple}, got {form.height} and {form.width}")
 
 
-def build(name: str, checkpoint: Checkpoint | None, device: str) -> FutureFrameModel:
-    """Raises ConfigError without a checkpoint, CheckpointError for one that is not a sound `future_frame`."""
-    checkpoint = require(KIND, name, checkpoint)
+def build(name: str, checkpoint: Checkpoint, device: str) -> FutureFrameModel:
+    """Raises CheckpointError for a checkpoint that is not a sound `future_frame`."""
     meta = checkpoint.meta
     if meta.get("arch") not in ARCHITECTURES:
         raise CheckpointError(
             f"{name}: the checkpoint's arch is {meta.get('arch')!r}, known are {', '.join(ARCHITECTURES)}; "
-            f"train it again with 'oddwatch train {KIND}'"
+            f"train it again with 'oddwatch train {FUTURE_FRAME.name}'"
         )
     config_type, module = ARCHITECTURES[meta["arch"]]
     config = read_config(name, checkpoint, config_type)
@@ -233,7 +232,7 @@ def build(name: str, checkpoint: Checkpoint | None, device: str) -> FutureFrameM
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{name}: the checkpoint's preprocessing cannot be used ({error}); train it again with "
-            f"'oddwatch train {KIND}'"
+            f"'oddwatch train {FUTURE_FRAME.name}'"
         ) from error
     net = module(config)
     load_weights(name, net, {key: array for key, array in checkpoint.arrays.items() if key != PLACE_SUMS}, device)
@@ -265,7 +264,7 @@ def read_reference(name: str, checkpoint: Checkpoint) -> np.ndarray:
     if reference.shape != REFERENCE_LEVELS.shape or not np.all(np.diff(reference) >= 0):
         raise CheckpointError(
             f"{name}: the checkpoint's reference must be {len(REFERENCE_LEVELS)} rising quantiles of normal scores, "
-            f"got {reference.tolist()}; train it again with 'oddwatch train {KIND}'"
+            f"got {reference.tolist()}; train it again with 'oddwatch train {FUTURE_FRAME.name}'"
         )
     return reference
 

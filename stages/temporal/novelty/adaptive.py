@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from stages.errors import CheckpointError
+from stages.features.kinds import MOTION
 from stages.messages import REFERENCE_LEVELS, Features, Scores
 from stages.stage import State
 from stages.temporal.novelty import warmup
@@ -67,7 +68,7 @@ CREEP = 0.1
 class Adaptive:
     """`motion` features to scores; remembers what is normal for each camera, about 250 KB."""
 
-    features = "motion"
+    features = MOTION.name
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -82,10 +83,11 @@ class Adaptive:
         return [], {k: v for k, v in state.items() if k not in TEMPORAL}
 
     def _score(self, features: Features, state: State) -> tuple[list[Scores], State]:
-        if features.cells is None or not features.extractor.startswith("motion@"):
+        if features.cells is None or features.extractor.partition("@")[0] != MOTION.name:
             raise CheckpointError(
-                f"model {self.name!r} without a checkpoint learns from 'motion' features, got {features.extractor}: "
-                "configure the extractor 'motion', or fit a checkpoint with 'oddwatch fit'"
+                f"model {self.name!r} without a checkpoint learns from {MOTION.name!r} features, got "
+                f"{features.extractor}: configure the extractor {MOTION.name!r}, or fit a checkpoint with "
+                "'oddwatch fit'"
             )
         if "grid" in state and tuple(state["grid"].tolist()) != features.grid:
             state = {}  # Another picture format: what was learned is about other places.

@@ -11,6 +11,7 @@ from stages.errors import OddwatchError
 from stages.files.checkpoint import Checkpoint
 from stages.messages import Features
 from stages.temporal.novelty.fit_arrays import Piece, fit_cells, fit_vectors
+from stages.temporal.novelty.kind import NOVELTY
 from stages.text import counted
 
 FOLDS = 4
@@ -44,7 +45,7 @@ def fit_novelty(clips: Iterable[Iterable[Features]], preprocessing: dict | None 
         ) from error
     reference = [round(float(q), 6) for q in arrays["reference"]]
     meta = note | {"preprocessing": preprocessing or {}, "folds": FOLDS, "reference": reference}
-    return Checkpoint(kind="novelty", meta=meta, arrays=arrays)
+    return Checkpoint(kind=NOVELTY.name, meta=meta, arrays=arrays)
 
 
 def gather(clips: Iterable[Iterable[Features]]) -> tuple[list[list[Features]], dict]:

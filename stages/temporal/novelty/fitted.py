@@ -12,11 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from stages.errors import CheckpointError
-from stages.features.registry import build_extractor
+from stages.features.registry import EXTRACTORS, build_extractor
 from stages.files.checkpoint import Checkpoint
 from stages.messages import REFERENCE_LEVELS, Features, Scores
 from stages.stage import State
 from stages.temporal.novelty.adaptive import Adaptive
+from stages.temporal.novelty.kind import NOVELTY
 from stages.temporal.novelty.oddness import PlaceStats, Scale, distances, held_map, odd_maps, pool, snippet_oddness
 
 SPARSE = {"mean", "deviation", "bank", "ground", "reference"}
@@ -83,15 +84,16 @@ def check(checkpoint: Checkpoint) -> None:
     extractor = checkpoint.meta.get("extractor", "")
     wanted = SPARSE if checkpoint.meta.get("features") == "sparse" else DENSE
     missing = wanted - checkpoint.arrays.keys()
-    if checkpoint.kind != "novelty" or not extractor or missing:
+    if checkpoint.kind != NOVELTY.name or not extractor or missing:
         raise CheckpointError(
             f"not a whole novelty checkpoint (kind {checkpoint.kind!r}, missing {sorted(missing) or 'extractor'}); "
             "make one with 'oddwatch fit'"
         )
     if checkpoint.arrays["reference"].shape != REFERENCE_LEVELS.shape:
         raise CheckpointError("the novelty checkpoint has other reference levels than this version; fit again")
-    if extractor.startswith("motion@"):
-        current = build_extractor("motion").id
+    name = extractor.partition("@")[0]
+    if name in EXTRACTORS and not EXTRACTORS.get(name).weights:
+        current = build_extractor(name).id
         if extractor != current:
             raise CheckpointError(
                 f"the novelty checkpoint was fitted on {extractor} features, this version makes {current}: "

@@ -16,9 +16,9 @@ from stages.files.checkpoint import Checkpoint
 from stages.files.matlab import read_mat
 from stages.messages import REFERENCE_LEVELS
 from stages.temporal.network_checkpoint import make_checkpoint, read_foreign_weights
+from stages.temporal.registry import whole_video_scorer
 from stages.temporal.weak.mil import MIL, MILConfig
 from stages.temporal.weak.rtfm import RTFM, RTFMConfig
-from stages.temporal.weak.whole_video import scorer
 
 KERAS_LAYERS = {"fc1": "0", "fc2": "2", "fc3": "4"}
 """Our layers -> places in Sultani's model.json; 1 and 3 are dropouts."""
@@ -102,7 +102,7 @@ def imported_checkpoint(
         training={},
     )
     # In paper mode it never streams, but what is normal for it is seen through the same whole videos.
-    score = scorer(str(file), blank)
+    score = whole_video_scorer(str(file), blank)
     scores = np.concatenate([score(values) for values in normal])
     reference = np.quantile(scores.astype(np.float64), REFERENCE_LEVELS).astype(np.float32)
     meta = blank.meta | {

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from stages.files.checkpoint import Checkpoint
 from stages.messages import Features, Scores
 from stages.stage import State
-from stages.temporal.network_checkpoint import load_weights, read_config, require
+from stages.temporal.network_checkpoint import load_weights, read_config
 from stages.temporal.weak.model_io import ModelIO
 
 
@@ -112,9 +112,8 @@ class MILModel:
         return [], {}
 
 
-def build(name: str, checkpoint: Checkpoint | None, device: str) -> MILModel:
-    """Raises ConfigError without a checkpoint, CheckpointError for one that is not a sound `mil`."""
-    checkpoint = require("mil", name, checkpoint)
+def build(name: str, checkpoint: Checkpoint, device: str) -> MILModel:
+    """Raises CheckpointError for a checkpoint that is not a sound `mil`."""
     config = read_config(name, checkpoint, MILConfig)
     net = MIL(config)
     load_weights(name, net, checkpoint.arrays, device)

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stages.temporal.weak.kinds import LOOKAHEAD
+
 WIDTH = 512
 INNER = WIDTH // 2
 DILATIONS = (1, 2, 4)
 REACH = 2 * max(DILATIONS)
 """Earlier snippets that the widest causal convolution sees."""
-LOOKAHEAD = max(DILATIONS) + 1
-"""Later snippets that the published convolutions see."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

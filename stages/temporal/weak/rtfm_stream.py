@@ -12,10 +12,11 @@ from stages.errors import CheckpointError
 from stages.files.checkpoint import Checkpoint
 from stages.messages import Features, Scores
 from stages.stage import State
-from stages.temporal.network_checkpoint import load_weights, read_config, require
+from stages.temporal.network_checkpoint import load_weights, read_config
+from stages.temporal.weak.kinds import LOOKAHEAD
 from stages.temporal.weak.lookahead import pack_headers, unpack_headers
 from stages.temporal.weak.model_io import ModelIO
-from stages.temporal.weak.rtfm import LOOKAHEAD, RTFM, RTFMConfig, StreamCache
+from stages.temporal.weak.rtfm import RTFM, RTFMConfig, StreamCache
 
 
 class CausalRTFM:
@@ -117,9 +118,8 @@ def _next_frame(header: dict) -> int:
     return header["first_frame"] + len(header["times_s"])
 
 
-def build(name: str, checkpoint: Checkpoint | None, device: str) -> CausalRTFM | LookaheadRTFM:
-    """Raises ConfigError without a checkpoint, CheckpointError for one that is not a sound `rtfm` or cannot stream."""
-    checkpoint = require("rtfm", name, checkpoint)
+def build(name: str, checkpoint: Checkpoint, device: str) -> CausalRTFM | LookaheadRTFM:
+    """Raises CheckpointError for a checkpoint that is not a sound `rtfm` or cannot stream."""
     config = read_config(name, checkpoint, RTFMConfig)
     if config.mode == "paper":
         raise CheckpointError(

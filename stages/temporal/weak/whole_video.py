@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,30 +11,15 @@ from torch.nn import functional as F
 from stages.errors import CheckpointError
 from stages.files.checkpoint import Checkpoint
 from stages.temporal.network_checkpoint import load_weights, read_config
+from stages.temporal.registry import Scorer
 from stages.temporal.weak.mil import MIL, MILConfig
 from stages.temporal.weak.model_io import LARGEST
 from stages.temporal.weak.rtfm import RTFM, RTFMConfig, score_video
 from stages.temporal.weak.segments import pool_sultani, segments_to_frames
 
-Scorer = Callable[[np.ndarray], np.ndarray]
-"""Features (T, crops, D) of a video's snippets in order -> their raw scores float32 (T,), crops averaged."""
 
-
-def scorer(name: str, checkpoint: Checkpoint, *, paper: bool = False, device: str = "cpu") -> Scorer:
-    """How a `mil` or `rtfm` checkpoint scores whole videos.
-
-    The same scores as in a stream, or with `paper` those of its published evaluation: RTFM sees the whole video, MIL
-    sees 32 segments, of which the last leaves out a long video's last clip, which scores 0. A causal RTFM has no
-    published form. Raises CheckpointError for another kind or a damaged checkpoint.
-    """
-    if checkpoint.kind == "rtfm":
-        return _rtfm(name, checkpoint, paper, device)
-    if checkpoint.kind == "mil":
-        return _mil(name, checkpoint, paper, device)
-    raise CheckpointError(f"{name}: a {checkpoint.kind!r} model scores footage only, not features of whole videos")
-
-
-def _rtfm(name: str, checkpoint: Checkpoint, paper: bool, device: str) -> Scorer:
+def rtfm_scorer(name: str, checkpoint: Checkpoint, *, paper: bool, device: str) -> Scorer:
+    """With `paper`, the network sees the whole video; a causal one has no published form."""
     config = read_config(name, checkpoint, RTFMConfig)
     if paper and config.mode == "lookahead":
         config = replace(config, mode="paper")
@@ -49,7 +33,8 @@ def _rtfm(name: str, checkpoint: Checkpoint, paper: bool, device: str) -> Scorer
     return scores
 
 
-def _mil(name: str, checkpoint: Checkpoint, paper: bool, device: str) -> Scorer:
+def mil_scorer(name: str, checkpoint: Checkpoint, *, paper: bool, device: str) -> Scorer:
+    """With `paper`, the network sees 32 segments; the last leaves out a long video's last clip, which scores 0."""
     config = read_config(name, checkpoint, MILConfig)
     net = MIL(config)
     load_weights(name, net, checkpoint.arrays, device)

@@ -11,6 +11,7 @@ import pytest
 from dense_makers import checkpoint_of, seed_weights
 from e2e import Ended, film, fitted, oddwatch, rows
 from means_extractor import Means, values
+from plugged import plug_in
 
 from pipeline.cli.evaluate.judging import judge_scored, unjudged_line
 from pipeline.cli.evaluate.offline import score_as_published, score_feature_files
@@ -26,7 +27,6 @@ from stages.evaluation.alarms import alarms, at_threshold
 from stages.evaluation.replay import DecodedTimes, alone, fused_table
 from stages.evaluation.seeds import check_seeds, seed_figures
 from stages.features.of_files import clip_features, ten_crop_features
-from stages.features.registry import EXTRACTORS, HEIGHTS
 from stages.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from stages.files.manifest import ManifestEntry, read_manifest
 from stages.temporal.future_frame.conv_transformer import ConvTransformer, ConvTransformerConfig
@@ -34,9 +34,9 @@ from stages.temporal.future_frame.format import FrameFormat
 from stages.temporal.future_frame.judge import PictureJudge
 from stages.temporal.future_frame.stage import future_frame_checkpoint
 from stages.temporal.future_frame.unet import UNet, UNetConfig
+from stages.temporal.registry import whole_video_scorer
 from stages.temporal.weak.mil import MIL, MILConfig
 from stages.temporal.weak.rtfm import RTFM, RTFMConfig
-from stages.temporal.weak.whole_video import scorer
 
 DIM = 8
 RISING = np.linspace(0, 1, 19).astype(np.float32)
@@ -251,8 +251,7 @@ def test_what_will_not_be_judged_is_said_before_the_work(folder: Path, tmp_path:
 
 
 def test_footage_is_scored_as_whole_videos_where_the_paper_does(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setitem(EXTRACTORS, "means", "means_extractor")
-    monkeypatch.setitem(HEIGHTS, "means", 48)
+    plug_in(monkeypatch, tmp_path / "installed", "means", "oddwatch.extractors", means="means_extractor:KIND")
     monkeypatch.setenv("ODDWATCH_FEATURE_CACHE", str(tmp_path / "cache"))
     film(tmp_path / "a.mp4", 150, odd=range(40, 80))
     config = RTFMConfig(input_dim=6)
@@ -266,7 +265,7 @@ def test_footage_is_scored_as_whole_videos_where_the_paper_does(tmp_path: Path, 
     assert "gone.mp4" in scored.notes[0]
     source = expand([str(tmp_path / "a.mp4")])[0]
     seen = [f.values for f in clip_features(source, Means(), DecodeSettings(height=48))]
-    whole = scorer("rtfm", load_checkpoint(tmp_path / "rtfm"), paper=True)(np.stack(seen)[:, None])
+    whole = whole_video_scorer("rtfm", load_checkpoint(tmp_path / "rtfm"), paper=True)(np.stack(seen)[:, None])
     table = scored.tables["a.mp4"]
     np.testing.assert_allclose(table.models["rtfm"], np.repeat(whole, 16)[:150], rtol=1e-5)
     assert np.abs(np.diff(table.times_s) - 0.04).max() < 1e-3
@@ -280,8 +279,7 @@ def test_ten_crops_are_scored_together_and_only_as_papers_do(tmp_path: Path, mon
         return np.stack([values(pixels[:, :, crop : crop + 20]) for crop in range(10)])
 
     monkeypatch.setattr(Means, "ten_crops", ten_crops, raising=False)
-    monkeypatch.setitem(EXTRACTORS, "means", "means_extractor")
-    monkeypatch.setitem(HEIGHTS, "means", 48)
+    plug_in(monkeypatch, tmp_path / "installed", "means", "oddwatch.extractors", means="means_extractor:KIND")
     film(tmp_path / "a.mp4", 70, odd=range(20, 40))
     config = RTFMConfig(input_dim=6)
     decode = LearnedDecode(height=48, snippet_frames=16, fps=None)
@@ -292,7 +290,7 @@ def test_ten_crops_are_scored_together_and_only_as_papers_do(tmp_path: Path, mon
     scored = score_as_published(entries, settings, tmp_path, ten_crop=True, resume=True, quiet=True)
     crops = ten_crop_features(expand([str(tmp_path / "a.mp4")])[0], Means(), DecodeSettings(height=48))
     assert crops.shape == (5, 10, 6)
-    whole = scorer("rtfm", load_checkpoint(tmp_path / "rtfm"), paper=True)(crops)
+    whole = whole_video_scorer("rtfm", load_checkpoint(tmp_path / "rtfm"), paper=True)(crops)
     np.testing.assert_allclose(scored.tables["a.mp4"].models["rtfm"], np.repeat(whole, 16)[:70], rtol=1e-5)
     live = Config(models={"novelty": ModelConfig()})
     with pytest.raises(UsageError, match="--ten-crop: for mil and rtfm"):

@@ -14,10 +14,10 @@ from scipy.io import savemat
 
 from stages.errors import CheckpointError
 from stages.files.checkpoint import load_checkpoint
+from stages.temporal.registry import whole_video_scorer
 from stages.temporal.weak.imported_weights import import_mil, import_rtfm, imported_checkpoint
 from stages.temporal.weak.rtfm import RTFM, RTFMConfig
 from stages.temporal.weak.segments import pool_sultani, segments_to_frames
-from stages.temporal.weak.whole_video import scorer
 
 GOLDEN_RTFM = np.load(DATA / "golden_rtfm_seeded64.npz")
 GOLDEN_MIL = np.load(DATA / "golden_mil_small.npz")
@@ -53,16 +53,16 @@ def test_an_imported_rtfm_gives_the_golden_scores(tmp_path: Path, snippets: int)
     path = rtfm_file(tmp_path / "rtfm-i3d.pkl")
     normal = golden_input()[20]
     checkpoint = imported_checkpoint(import_rtfm(path, FORM), path, "file@64", {}, [normal])
-    scores = scorer("rtfm", checkpoint, paper=True)(golden_input()[snippets])
+    scores = whole_video_scorer("rtfm", checkpoint, paper=True)(golden_input()[snippets])
     assert relative_error(torch.from_numpy(scores), GOLDEN_RTFM[f"eval_T{snippets}/scores"].ravel()) < 1e-4
-    assert checkpoint.meta["reference"][-1] == pytest.approx(scorer("rtfm", checkpoint)(normal).max())
+    assert checkpoint.meta["reference"][-1] == pytest.approx(whole_video_scorer("rtfm", checkpoint)(normal).max())
 
 
 def test_an_imported_mil_gives_the_golden_scores(tmp_path: Path) -> None:
     path = mil_file(tmp_path / "weights_L1L2.mat")
     checkpoint = imported_checkpoint(import_mil(path), path, "file@128", {}, [GOLDEN_MIL["x"][0][:, None]])
     for x, wanted in zip(GOLDEN_MIL["x"], GOLDEN_MIL["scores"], strict=True):
-        assert relative_error(torch.from_numpy(scorer("mil", checkpoint)(x[:, None])), wanted) < 1e-4
+        assert relative_error(torch.from_numpy(whole_video_scorer("mil", checkpoint)(x[:, None])), wanted) < 1e-4
 
 
 def test_mil_is_evaluated_on_segments_as_published(tmp_path: Path) -> None:
@@ -71,16 +71,17 @@ def test_mil_is_evaluated_on_segments_as_published(tmp_path: Path) -> None:
     checkpoint = imported_checkpoint(made, path, "file@128", {}, [GOLDEN_MIL["x"][0][:, None]])
     clips = np.random.default_rng(0).random((50, 128)).astype(np.float32)
     segments = made.net(torch.from_numpy(pool_sultani(clips, paper=True))).detach().numpy()
-    frames = np.repeat(scorer("mil", checkpoint, paper=True)(clips[:, None]), 16)
+    frames = np.repeat(whole_video_scorer("mil", checkpoint, paper=True)(clips[:, None]), 16)
     np.testing.assert_allclose(frames, segments_to_frames(segments, 50, 800, paper=True), rtol=1e-6)
     assert not frames[-16:].any()
-    assert scorer("mil", checkpoint)(clips[:, None])[-1] > 0
+    assert whole_video_scorer("mil", checkpoint)(clips[:, None])[-1] > 0
 
 
 def test_whole_videos_are_scored_in_the_streamed_form_unless_asked(tmp_path: Path) -> None:
     path, x = rtfm_file(tmp_path / "w.pkl"), golden_input()[45]
     stream = imported_checkpoint(import_rtfm(path, RTFMConfig(window=11)), path, "file@64", {}, [x])
-    assert np.abs(scorer("rtfm", stream)(x) - scorer("rtfm", stream, paper=True)(x)).max() > 1e-4
+    streamed, whole = (whole_video_scorer("rtfm", stream, paper=paper)(x) for paper in (False, True))
+    assert np.abs(streamed - whole).max() > 1e-4
 
 
 @pytest.mark.parametrize(

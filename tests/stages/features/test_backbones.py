@@ -22,16 +22,12 @@ from torchvision.transforms._presets import VideoClassification
 from stages.decode.read import DecodeSettings, read_messages
 from stages.decode.source import expand
 from stages.errors import ConfigError, WeightsError
-from stages.features import kinetics
+from stages.features import torchvision_video
 from stages.features.clips import ClipExtractor
-from stages.features.kinetics import Kinetics
-from stages.features.mvit import MVIT_V2_S
 from stages.features.of_files import clip_features
 from stages.features.pictures import exactly
-from stages.features.registry import EXTRACTORS, HEIGHTS, RESCALES, build_extractor
-from stages.features.resnet3d import R2PLUS1D_18, R3D_18
-from stages.features.s3d import S3D
-from stages.features.swin3d import SWIN3D_T
+from stages.features.registry import EXTRACTORS, build_extractor
+from stages.features.torchvision_video import MVIT_V2_S, R2PLUS1D_18, R3D_18, S3D, SWIN3D_T, VideoNetwork
 from stages.messages import Snippet
 
 
@@ -39,11 +35,9 @@ from stages.messages import Snippet
 class Case:
     """A network, as published and made small enough for a test."""
 
-    about: Kinetics
-    make: Callable[[], nn.Module]
-    head: str
+    about: VideoNetwork
     published: VideoClassification
-    small: Kinetics
+    small: VideoNetwork
     make_small: Callable[[], nn.Module]
 
 
@@ -63,14 +57,14 @@ def small_swin() -> nn.Module:
 
 
 CASES = [
-    Case(R3D_18, video.r3d_18, "fc", video.R3D_18_Weights.KINETICS400_V1.transforms(),
+    Case(R3D_18, video.R3D_18_Weights.KINETICS400_V1.transforms(),
          replace(R3D_18, clip_frames=4, resize=73, crop=64), video.r3d_18),
-    Case(R2PLUS1D_18, video.r2plus1d_18, "fc", video.R2Plus1D_18_Weights.KINETICS400_V1.transforms(),
+    Case(R2PLUS1D_18, video.R2Plus1D_18_Weights.KINETICS400_V1.transforms(),
          replace(R2PLUS1D_18, clip_frames=4, resize=73, crop=64), video.r2plus1d_18),
-    Case(S3D, video.s3d, "classifier", video.S3D_Weights.KINETICS400_V1.transforms(), S3D, video.s3d),
-    Case(MVIT_V2_S, video.mvit_v2_s, "head", video.MViT_V2_S_Weights.KINETICS400_V1.transforms(),
+    Case(S3D, video.S3D_Weights.KINETICS400_V1.transforms(), S3D, video.s3d),
+    Case(MVIT_V2_S, video.MViT_V2_S_Weights.KINETICS400_V1.transforms(),
          replace(MVIT_V2_S, clip_frames=4, resize=73, crop=64), small_mvit),
-    Case(SWIN3D_T, video.swin3d_t, "head", video.Swin3D_T_Weights.KINETICS400_V1.transforms(),
+    Case(SWIN3D_T, video.Swin3D_T_Weights.KINETICS400_V1.transforms(),
          replace(SWIN3D_T, clip_frames=4, resize=73, crop=64), small_swin),
 ]  # fmt: skip
 each_network = pytest.mark.parametrize("case", CASES, ids=lambda case: case.about.name)
@@ -100,7 +94,7 @@ def channels_first(clip: np.ndarray) -> torch.Tensor:
 
 def small_extractor(case: Case) -> ClipExtractor:
     network = seeded(case.make_small)
-    setattr(network, case.head, nn.Identity())
+    setattr(network, case.about.head, nn.Identity())
     return ClipExtractor(case.small.backbone(), network, "made")
 
 
@@ -126,7 +120,7 @@ def test_a_picture_becomes_what_torchvision_makes_of_it(case: Case, height: int,
 def test_features_are_what_torchvision_feeds_to_its_classifier(case: Case) -> None:
     network = seeded(case.make_small)
     seen: list[torch.Tensor] = []
-    getattr(network, case.head).register_forward_hook(lambda _module, given, _got: seen.append(given[0]))
+    getattr(network, case.about.head).register_forward_hook(lambda _module, given, _got: seen.append(given[0]))
     transform = VideoClassification(
         crop_size=(case.small.crop,) * 2, resize_size=case.published.resize_size if case.small.crop > 64 else [73],
         mean=case.published.mean, std=case.published.std,
@@ -188,12 +182,12 @@ def test_a_longer_snippet_is_thinned_for_mvit_and_taken_whole_by_the_others() ->
 @each_network
 def test_the_registry_builds_it_from_published_names(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.device("meta"):
-        shapes = case.make().state_dict()
+        shapes = case.about.make().state_dict()
     state = {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in shapes.items()}
-    monkeypatch.setattr(kinetics, "load_weights", lambda name, *_: (state, f"hash of {name}"))
+    monkeypatch.setattr(torchvision_video, "load_weights", lambda name, *_: (state, f"hash of {name}"))
     extractor = build_extractor(case.about.name)
     assert (extractor.name, extractor.dim, extractor.sparse) == (case.about.name, case.about.dim, False)
-    assert extractor.analysis_height == HEIGHTS[extractor.name]
+    assert extractor.analysis_height == EXTRACTORS.get(extractor.name).analysis_height
     assert extractor.id == ClipExtractor(case.about.backbone(), nn.Identity(), f"hash of {extractor.name}").id
     del state[next(iter(state))]
     with pytest.raises(WeightsError, match=f"do not fit this torchvision's {extractor.name} .*Missing key"):
@@ -201,18 +195,13 @@ def test_the_registry_builds_it_from_published_names(case: Case, monkeypatch: py
 
 
 def test_the_id_changes_with_weights_and_preprocessing_and_not_with_precision() -> None:
-    def extractor(about: Kinetics, sha256: str, precision: str = "fp32") -> str:
+    def extractor(about: VideoNetwork, sha256: str, precision: str = "fp32") -> str:
         return ClipExtractor(about.backbone(), nn.Identity(), sha256, precision=precision).id
 
     first = extractor(R3D_18, "a")
     assert extractor(R3D_18, "a", "bf16") == first
     changed = [replace(R3D_18, crop=111), replace(R3D_18, clip_frames=8), replace(R3D_18, mean=(0.0, 0.0, 0.0))]
     assert len({first, extractor(R3D_18, "b"), *(extractor(about, "a") for about in changed)}) == 5
-
-
-def test_every_extractor_states_its_height_and_whether_it_rescales() -> None:
-    assert EXTRACTORS.keys() == HEIGHTS.keys()
-    assert EXTRACTORS.keys() - RESCALES == {"motion"}
 
 
 def test_bf16_differs_within_a_bound() -> None:

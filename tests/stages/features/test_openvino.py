@@ -30,7 +30,7 @@ from stages.features.i3d import Penultimate
 from stages.features.nets.efficientnet_lite0 import EfficientNetLite0
 from stages.features.nets.i3d_net import I3D
 from stages.features.registry import build_extractor
-from stages.features.resnet3d import R3D_18
+from stages.features.torchvision_video import R3D_18
 from stages.messages import Snippet
 
 

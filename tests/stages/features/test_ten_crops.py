@@ -16,11 +16,9 @@ from stages.decode.source import expand
 from stages.errors import ConfigError
 from stages.features import efficientnet, i3d
 from stages.features.clips import Backbone, ClipExtractor
-from stages.features.mvit import MVIT_V2_S
 from stages.features.of_files import clip_features, ten_crop_features
 from stages.features.pictures import ten
-from stages.features.resnet3d import R3D_18
-from stages.features.s3d import S3D
+from stages.features.torchvision_video import MVIT_V2_S, R3D_18, S3D
 
 CROPPED = [about.backbone() for about in (R3D_18, S3D, MVIT_V2_S)]
 WHOLE = [i3d.BACKBONE, efficientnet.BACKBONE]

@@ -11,10 +11,10 @@ import pytest
 import torch
 from dense_makers import run_cameras
 from makers_video import write_video
+from plugged import plug_in
 
 from pipeline.cli.app import main
 from stages.errors import CheckpointError, ConfigError, OddwatchError, UsageError
-from stages.features.registry import EXTRACTORS, HEIGHTS
 from stages.files.checkpoint import load_checkpoint, save_checkpoint
 from stages.files.manifest import ManifestEntry
 from stages.messages import REFERENCE_LEVELS
@@ -431,8 +431,7 @@ def test_train_goes_on_after_a_kill(tmp_path, monkeypatch, capsys, manifest):
 
 
 def test_train_on_footage_uses_the_live_extractor_and_decoder(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(EXTRACTORS, "means", "means_extractor")
-    monkeypatch.setitem(HEIGHTS, "means", 48)
+    plug_in(monkeypatch, tmp_path / "installed", "means", "oddwatch.extractors", means="means_extractor:KIND")
     monkeypatch.setenv("ODDWATCH_HOME", str(tmp_path / "home"))
     lines = []
     for i in range(4):
