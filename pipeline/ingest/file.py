@@ -45,7 +45,7 @@ def publish_file(
         source = Source(kind=spec.kind, uri=spec.source, redacted=spec.source, camera=spec.camera)
         publisher.note(promised=str(frames_promised(spec.source)))
         try:
-            allocate = allocate_new if frames is None else frames.room
+            allocate = allocate_new if frames is None else frames.allocate
             messages = read_messages(
                 source, spec.decode_settings, spec.run_ms, time.time, beat, skip_until_seq=seq, allocate=allocate
             )

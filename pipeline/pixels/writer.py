@@ -54,7 +54,7 @@ class Slot:
     is_reserved: bool = False
     """Pixels are being put into it, of no entry yet."""
 
-    def room(self, shape: tuple[int, ...]) -> np.ndarray:
+    def pixels(self, shape: tuple[int, ...]) -> np.ndarray:
         """Where pixels of this shape belong."""
         return self.memory[HEADER_BYTES : HEADER_BYTES + math.prod(shape)].reshape(shape)
 
@@ -121,9 +121,9 @@ class Ring:
         self._generation += 2
         slot.generation[0] = self._generation - 1
         fence()
-        room = slot.room(pixels.shape)
-        if not (slot.is_reserved and _is_same(room, pixels)):
-            np.copyto(room, pixels)
+        place = slot.pixels(pixels.shape)
+        if not (slot.is_reserved and _is_same(place, pixels)):
+            np.copyto(place, pixels)
         fence()
         slot.generation[0] = self._generation
         slot.holds, slot.used_s, slot.is_reserved = holds, now_s, False
@@ -174,7 +174,7 @@ class FrameWriter:
         self._full_until_s = float("-inf")
         self._warned = False
 
-    def room(self, shape: tuple[int, ...]) -> np.ndarray:
+    def allocate(self, shape: tuple[int, ...]) -> np.ndarray:
         """Memory for the pixels of the next snippet, uint8 of this shape: where `write` leaves them, if one is free.
 
         For an archive, whose snippets are made and written one after the other: what was given last and not written
@@ -190,7 +190,7 @@ class FrameWriter:
         if self._reserved is None:
             return np.empty(shape, np.uint8)
         ring.reserve(self._reserved)
-        return self._reserved.room(shape)
+        return self._reserved.pixels(shape)
 
     def write(self, snippet: Snippet, limit: int) -> str | None:
         """Where the pixels lie now; None: they must travel with the message.
@@ -224,7 +224,7 @@ class FrameWriter:
         if self._ring is not None and (self._ring.slot_bytes < nbytes or self._ring.is_gone):
             self._ring.close()
             self._ring = self._reserved = None
-        if self._reserved is not None and _is_same(self._reserved.room(snippet.pixels.shape), snippet.pixels):
+        if self._reserved is not None and _is_same(self._reserved.pixels(snippet.pixels.shape), snippet.pixels):
             return self._reserved
         is_full = self._clock() < self._full_until_s
         if self._ring is None:

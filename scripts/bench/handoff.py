@@ -140,7 +140,7 @@ def _write(url: str, prefix: str, how: str, spec: CameraSpec, pixels: np.ndarray
     for seq in range(count):
         own = pixels
         if how == "shared" and frames is not None:
-            own = frames.room(SHAPE)
+            own = frames.allocate(SHAPE)
             if own.ctypes.data not in filled:
                 filled.add(own.ctypes.data)
                 own[:] = pixels

@@ -72,10 +72,10 @@ def files(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("live", [True, False], ids=["camera", "file"])
 def test_pixels_come_as_they_went(folder: Path, live: bool) -> None:
-    ring, reader = writer(folder), FrameReader()
+    frames, reader = writer(folder), FrameReader()
     for seq in range(3):
         one = pattern(seq, live)
-        fields = entry(one, ring.write(one, 9))
+        fields = entry(one, frames.write(one, 9))
         assert b"pixels" not in fields
         got = reader.message(fields)
         assert isinstance(got, Snippet)
@@ -87,37 +87,37 @@ def test_pixels_come_as_they_went(folder: Path, live: bool) -> None:
 def test_pixels_that_are_made_in_the_memory_they_are_read_from_are_not_copied(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ring, reader = writer(folder), FrameReader()
-    ring.release(None, is_empty=bool(ring.write(pattern(0), 2)))  # the first has no ring yet
+    frames, reader = writer(folder), FrameReader()
+    frames.release(None, is_empty=bool(frames.write(pattern(0), 2)))  # the first has no frames yet
     monkeypatch.setattr("pipeline.pixels.writer.np.copyto", lambda *_: pytest.fail("copied"))
     for seq in range(1, 6):
         count = seq + 2  # the last snippet of a run is shorter than its room
-        pixels = ring.room((8, 8, 8, 3))[:count]
+        pixels = frames.allocate((8, 8, 8, 3))[:count]
         pixels[:] = seq
         times_s = np.arange(count) / 25
         one = replace(pattern(seq), pixels=pixels, picked=np.arange(count, dtype=np.int32), times_s=times_s)
-        got = reader.message(entry(one, ring.write(one, 2)))
+        got = reader.message(entry(one, frames.write(one, 2)))
         assert isinstance(got, Snippet)
         assert len(got.pixels) == count
         assert np.all(got.pixels == seq)
-        ring.release((RUN, seq))  # what came before has been read
+        frames.release((RUN, seq))  # what came before has been read
 
 
 def test_room_that_was_given_and_not_used_is_given_again_and_read_by_nobody(folder: Path) -> None:
-    ring, reader = writer(folder), FrameReader()
-    read = entry(pattern(0), ring.write(pattern(0), 1))
-    ring.release(None, is_empty=True)
-    first, again = ring.room((64, 8, 8, 3)), ring.room((8, 8, 8, 3))
+    frames, reader = writer(folder), FrameReader()
+    read = entry(pattern(0), frames.write(pattern(0), 1))
+    frames.release(None, is_empty=True)
+    first, again = frames.allocate((64, 8, 8, 3)), frames.allocate((8, 8, 8, 3))
     assert not np.may_share_memory(first, again)  # that much does not fit into a slot
-    assert np.may_share_memory(again, ring.room((8, 8, 8, 3)))
+    assert np.may_share_memory(again, frames.allocate((8, 8, 8, 3)))
     assert isinstance(reader.message(read), Gap)  # what it held before has been acknowledged
-    other = entry(pattern(1), ring.write(pattern(1), 2))  # came from elsewhere
+    other = entry(pattern(1), frames.write(pattern(1), 2))  # came from elsewhere
     assert not np.may_share_memory(again, got.pixels if isinstance(got := reader.message(other), Snippet) else again)
 
 
 def test_an_overwritten_camera_slot_is_a_gap_of_the_same_frames(folder: Path) -> None:
-    ring, reader = writer(folder), FrameReader()
-    kept = [entry(pattern(n, True), ring.write(pattern(n, True), 2)) for n in range(3)]
+    frames, reader = writer(folder), FrameReader()
+    kept = [entry(pattern(n, True), frames.write(pattern(n, True), 2)) for n in range(3)]
     found = [reader.message(fields) for fields in kept]
     assert [type(m).__name__ for m in found] == ["Gap", "Snippet", "Snippet"]
     lost = found[0]
@@ -127,11 +127,11 @@ def test_an_overwritten_camera_slot_is_a_gap_of_the_same_frames(folder: Path) ->
 
 
 def test_what_is_overwritten_while_it_is_copied_is_a_gap(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ring, reader = writer(folder), FrameReader()
-    fields = entry(pattern(0, True), ring.write(pattern(0, True), 1))
+    frames, reader = writer(folder), FrameReader()
+    fields = entry(pattern(0, True), frames.write(pattern(0, True), 1))
 
     def fence_with_a_writer() -> None:
-        ring.write(pattern(1, True), 1)
+        frames.write(pattern(1, True), 1)
 
     monkeypatch.setattr("pipeline.pixels.reader.fence", fence_with_a_writer)
     assert isinstance(reader.message(fields), Gap)
@@ -139,9 +139,9 @@ def test_what_is_overwritten_while_it_is_copied_is_a_gap(folder: Path, monkeypat
 
 def test_a_slot_that_is_being_written_is_never_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that dies in the middle of its copy leaves an odd generation, which nothing refers to."""
-    ring, reader = writer(folder), FrameReader()
-    before = entry(pattern(0), ring.write(pattern(0), 1))
-    ring.release(None, is_empty=True)
+    frames, reader = writer(folder), FrameReader()
+    before = entry(pattern(0), frames.write(pattern(0), 1))
+    frames.release(None, is_empty=True)
 
     def die(to: np.ndarray, _: np.ndarray) -> None:
         to[:1] = 99
@@ -149,7 +149,7 @@ def test_a_slot_that_is_being_written_is_never_read(folder: Path, monkeypatch: p
 
     monkeypatch.setattr("pipeline.pixels.writer.np.copyto", die)
     with pytest.raises(KeyboardInterrupt):
-        ring.write(pattern(1), 1)
+        frames.write(pattern(1), 1)
     found = reader.message(before)
     assert isinstance(found, Gap)
     assert found.cause == "failed"
@@ -160,7 +160,7 @@ def test_whatever_the_order_a_reader_gets_the_right_pixels_or_a_gap(folder: Path
     """A writer that may overwrite, and a reader that is late at random."""
     rng = random.Random(seed)
     live = bool(seed % 2)
-    ring, reader = writer(folder), FrameReader()
+    frames, reader = writer(folder), FrameReader()
     stream: list[tuple[int, dict[bytes, bytes]]] = []
     seen = {"Gap": 0, "Snippet": 0}
     for seq in range(200):
@@ -170,11 +170,11 @@ def test_whatever_the_order_a_reader_gets_the_right_pixels_or_a_gap(folder: Path
             limit = len(stream) + 1
         one = pattern(seq, live, size)
         if not live and rng.random() < 0.7:
-            room = ring.room(one.pixels.shape)
+            room = frames.allocate(one.pixels.shape)
             room[:] = one.pixels
             if rng.random() < 0.8:  # else what was given is left
                 one = replace(one, pixels=room)
-        stream.append((seq, entry(one, ring.write(one, limit))))
+        stream.append((seq, entry(one, frames.write(one, limit))))
         while live and len(stream) > 5:
             stream.pop(0)
         while stream and rng.random() < 0.6:
@@ -184,7 +184,7 @@ def test_whatever_the_order_a_reader_gets_the_right_pixels_or_a_gap(folder: Path
             assert got.seq == n
             if isinstance(got, Snippet):
                 assert np.all(got.pixels == n % 251)
-        ring.release((stream[0][1] and decode_id(stream[0][1])) if stream else None, is_empty=not stream)
+        frames.release((stream[0][1] and decode_id(stream[0][1])) if stream else None, is_empty=not stream)
         if rng.random() < 0.1:
             reader.tidy()
     assert seen["Snippet"] > 20
@@ -197,8 +197,8 @@ def decode_id(fields: dict[bytes, bytes]) -> tuple[int, int]:
 
 def test_two_processes_at_full_speed_never_see_a_torn_snippet(folder: Path) -> None:
     """The writer overwrites one slot as fast as it can; whatever the reader accepts is whole."""
-    ring = writer(folder)
-    first = entry(pattern(0, True, 64), ring.write(pattern(0, True, 64), 1))
+    frames = writer(folder)
+    first = entry(pattern(0, True, 64), frames.write(pattern(0, True, 64), 1))
     assert b"pixels:shared" in first
     code = f"""
 import sys; sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
@@ -225,7 +225,7 @@ print(good)
         seq = 0
         while process.poll() is None:
             seq += 1
-            ring.write(pattern(seq, True, 64), 1)
+            frames.write(pattern(seq, True, 64), 1)
         assert process.returncode == 0
         assert int(process.stdout.read()) > 0
     assert seq > 100
@@ -416,8 +416,8 @@ def test_without_room_pixels_go_through_redis_and_come_back_when_there_is(
 
 def test_room_is_not_asked_for_while_there_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeClock()
-    ring = writer(folder, clock=clock)
-    ring.write(pattern(0), 9)
+    frames = writer(folder, clock=clock)
+    frames.write(pattern(0), 9)
     asked: list[int] = []
 
     def fallocate(*_: int) -> None:
@@ -425,12 +425,12 @@ def test_room_is_not_asked_for_while_there_is_none(folder: Path, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pipeline.pixels.writer.os.posix_fallocate", fallocate)
-    assert ring.write(pattern(1), 9) is None
+    assert frames.write(pattern(1), 9) is None
     for _ in range(50):
-        ring.room((4, 8, 8, 3))
+        frames.allocate((4, 8, 8, 3))
     assert len(asked) == 1
     clock.sleep(10)
-    ring.room((4, 8, 8, 3))
+    frames.allocate((4, 8, 8, 3))
     assert len(asked) == 2
 
 
