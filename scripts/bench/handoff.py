@@ -114,8 +114,8 @@ def _handoff_s(url: str, prefix: str, how: str, pixels: np.ndarray) -> float:
             assert isinstance(message, Snippet)
             assert message.pixels[3, 5, 7, 1] == pixels[3, 5, 7, 1]
             assert tuple(message.pixels[0, 0, 0]) == stamp(message.seq)
-            settled, ahead = bus.commit_and_read([bus.make_commit(lease, acks=[(*reader, entry.id_text)])], [reader])
-            assert isinstance(settled[0], Left)
+            committed, ahead = bus.commit_and_read([bus.make_commit(lease, acks=[(*reader, entry.id_text)])], [reader])
+            assert isinstance(committed[0], Left)
             done += 1
             if done == WARM_UP:
                 begun = time.perf_counter()
