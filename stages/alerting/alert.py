@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
+from stages.alerting.accounting import Account
+from stages.alerting.events import Phase, PhaseChange
 from stages.messages import SCHEMA
 
-Phase = Literal["open", "update", "close"]
 Severity = Literal["low", "medium", "high", "critical"]
 
 SEVERITIES: tuple[tuple[float, Severity], ...] = ((0.9, "critical"), (0.8, "high"), (0.7, "medium"))
@@ -81,3 +83,30 @@ class Alert:
             return cls(**values)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not an alert: {type(error).__name__} {error}") from error
+
+
+def make_alert(
+    change: PhaseChange, account: Account, *, config_hash: str, model_hashes: Mapping[str, str], thumb: bytes
+) -> Alert:
+    """The alert for a change of an event in the account's run; `model_hashes` of all models, `thumb` of its peak."""
+    phase, event = change
+    started_at = wall_clock(account.run_ms, event.start_s) if account.live else None
+    ended_at = wall_clock(account.run_ms, event.end_s) if account.live and phase == "close" else None
+    return Alert(
+        id=f"{account.camera}-{account.run_ms}-{event.start_frame}",
+        phase=phase,
+        camera=account.camera,
+        run_ms=account.run_ms,
+        start_frame=event.start_frame,
+        end_frame=event.end_frame,
+        started_at=started_at,
+        ended_at=ended_at,
+        start_s=round(event.start_s, 3),
+        end_s=round(event.end_s, 3),
+        peak=round(event.peak, 6),
+        severity=severity_of(event.peak),
+        models={name: round(score, 6) for name, score in sorted(event.models.items())},
+        config_hash=config_hash,
+        model_hashes={name: model_hashes[name] for name in sorted(event.models)},
+        thumb=thumb,
+    )

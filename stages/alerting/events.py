@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from stages.alerting.alert import Phase
 from stages.alerting.settings import AlertSettings
+
+Phase = Literal["open", "update", "close"]
 
 EPSILON_S = 1e-6
 """0.7 - 0.4 is less than 0.3 in floating point; frames are never this close."""

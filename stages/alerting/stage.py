@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
 from stages.alerting.accounting import Account, Ledger, lost_at_end, lost_before
-from stages.alerting.alert import Alert, severity_of, wall_clock
-from stages.alerting.events import EPSILON_S, EventState, FrameScore, PhaseChange, advance, finish
+from stages.alerting.alert import Alert, make_alert
+from stages.alerting.events import EPSILON_S, Event, EventState, FrameScore, PhaseChange, advance, finish
 from stages.alerting.fusion import fuse_models
-from stages.alerting.saved_state import AlertingState, PeakThumb, load_alerting, save_alerting
 from stages.alerting.settings import AlertSettings
 from stages.messages import End, Fused, Gap, Prior, Scores, Span
 from stages.stage import State
@@ -51,6 +51,25 @@ class AlertingOutput:
     """Accounts of runs that are over by this item."""
 
 
+@dataclass(frozen=True, slots=True)
+class PeakThumb:
+    """The thumbnail of the highest raised frame of an event that is open or may be beginning."""
+
+    score: float = 0.0
+    jpeg: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertingState:
+    """All that alerting knows of a camera after a message."""
+
+    ledger: Ledger | None = None
+    events: EventState = field(default_factory=EventState)
+    peak: PeakThumb = field(default_factory=PeakThumb)
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """model -> hash, of the models seen in this run."""
+
+
 class AlertingStage:
     """Accounts, calibrates, fuses, finds events. Pure: the same items and state give the same bytes."""
 
@@ -65,7 +84,7 @@ class AlertingStage:
         Raises ValueError for an item that contradicts those before it: another camera, frames that come again, or
         anything after its run's end.
         """
-        before = load_alerting(state)
+        before = _loaded(state)
         if before.ledger and not _is_next(item.span, before.ledger):
             return AlertingOutput(), state
         transition = Transition(self._settings, self._config_hash, before)
@@ -78,7 +97,7 @@ class AlertingStage:
         else:
             transition.score(item.scores)
         output = AlertingOutput(messages=transition.messages, alerts=transition.alerts, closed=transition.closed)
-        return output, save_alerting(transition.after())
+        return output, _saved(transition.after())
 
 
 class Transition:
@@ -205,34 +224,52 @@ class Transition:
         self._peak = PeakThumb()
 
     def _alert(self, change: PhaseChange, thumb: bytes) -> Alert:
-        phase, event = change
-        account = self._ledger.account
-        started_at = wall_clock(account.run_ms, event.start_s) if account.live else None
-        ended_at = wall_clock(account.run_ms, event.end_s) if account.live and phase == "close" else None
-        return Alert(
-            id=f"{account.camera}-{account.run_ms}-{event.start_frame}",
-            phase=phase,
-            camera=account.camera,
-            run_ms=account.run_ms,
-            start_frame=event.start_frame,
-            end_frame=event.end_frame,
-            started_at=started_at,
-            ended_at=ended_at,
-            start_s=round(event.start_s, 3),
-            end_s=round(event.end_s, 3),
-            peak=round(event.peak, 6),
-            severity=severity_of(event.peak),
-            models={name: round(score, 6) for name, score in sorted(event.models.items())},
-            config_hash=self._config_hash,
-            model_hashes={name: self._hashes[name] for name in sorted(event.models)},
-            thumb=thumb,
-        )
+        account, hashes = self._ledger.account, self._hashes
+        return make_alert(change, account, config_hash=self._config_hash, model_hashes=hashes, thumb=thumb)
 
 
 def read_account(state: State) -> Account | None:
     """The account of a camera's current or last run; None before its first message."""
-    ledger = load_alerting(state).ledger
+    ledger = _loaded(state).ledger
     return ledger.account if ledger else None
+
+
+def _loaded(state: State) -> AlertingState:
+    """What a state holds; {} is a fresh start. (Its names, `watch` and `evidence`, are those of older versions.)"""
+    if not state:
+        return AlertingState()
+    saved = json.loads(state["memory"].tobytes())
+    ledger, events = saved["ledger"], saved["watch"]
+    return AlertingState(
+        ledger=Ledger(**{**ledger, "account": Account(**ledger["account"])}) if ledger else None,
+        events=EventState(
+            **{
+                **events,
+                "event": Event(**events["event"]) if events["event"] else None,
+                "recent": tuple(FrameScore(**frame) for frame in events["recent"]),
+            }
+        ),
+        peak=PeakThumb(saved["evidence_score"], state["evidence_jpeg"].tobytes()),
+        hashes=saved["hashes"],
+    )
+
+
+def _saved(known: AlertingState) -> State:
+    """As a state: readable JSON, and the thumbnail as it is."""
+    saved = {
+        "ledger": known.ledger,
+        "watch": known.events,
+        "evidence_score": known.peak.score,
+        "hashes": known.hashes,
+    }
+    return {
+        "memory": np.frombuffer(json.dumps(saved, allow_nan=False, default=_by_field).encode(), np.uint8),
+        "evidence_jpeg": np.frombuffer(known.peak.jpeg, np.uint8),
+    }
+
+
+def _by_field(value: Ledger | Account | EventState | Event | FrameScore) -> dict[str, object]:
+    return {f.name: getattr(value, f.name) for f in fields(value)}
 
 
 def _frames_of(span: Span) -> tuple[str, str, int, int]:

@@ -12,8 +12,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from stages.decode.containers.opening import open_address, packets, picture_stream, reason
-from stages.decode.damage_gate import DamageGate
-from stages.decode.scaler import Scaler
+from stages.decode.frames import DamageGate, Scaler
 from stages.decode.settings import DecodeSettings, Heartbeat, no_heartbeat
 from stages.decode.snippets import DecodedFrame, DecodeOutput, Run, SnippetBuilder
 from stages.decode.source import DEVICE, Source

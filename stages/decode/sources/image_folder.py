@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 
-from stages.decode.scaler import Scaler
+from stages.decode.frames import Scaler
 from stages.decode.settings import DecodeSettings, Heartbeat, no_heartbeat
 from stages.decode.snippets import DecodedFrame
 from stages.decode.source import Source, pictures_in

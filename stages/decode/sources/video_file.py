@@ -15,9 +15,8 @@ from av.video.stream import VideoStream
 
 from stages.decode.containers.opening import open_file, packets, picture_stream, reason
 from stages.decode.containers.wholeness import bytes_missing
-from stages.decode.damage_gate import DamageGate
+from stages.decode.frames import DamageGate, Scaler
 from stages.decode.nonref import NonRefSkipper, OutOfOrder, nonref_skipper
-from stages.decode.scaler import Scaler
 from stages.decode.settings import DecodeSettings, Heartbeat, no_heartbeat
 from stages.decode.snippets import DecodedFrame
 from stages.decode.source import Source

@@ -13,8 +13,8 @@ from places import shared
 
 from pipeline.bus.codec import encode
 from stages.decode.containers.wholeness import bytes_missing
+from stages.decode.frames import analysis_size
 from stages.decode.read import DecodeSettings, read_messages
-from stages.decode.scaler import analysis_size
 from stages.decode.snippets import DecodeOutput
 from stages.decode.source import Source, expand
 from stages.errors import SourceError

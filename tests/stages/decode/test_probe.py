@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from makers_video import cut, write_audio, write_video
 
-from stages.decode.containers.boxes import tracks
+from stages.decode.containers.boxes import top_boxes, tracks
 from stages.decode.containers.probe import frames_promised
+from stages.decode.containers.wholeness import bytes_missing, lacks_index
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.avi"])
@@ -53,3 +54,12 @@ def test_whatever_a_broken_file_holds_is_read_in_peace(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_promises_nothing(tmp_path: Path) -> None:
     assert frames_promised(str(tmp_path / "none.mp4")) == 0
     assert frames_promised(str(cut(write_video(tmp_path / "a.mp4"), 0.0))) == 0
+
+
+def test_a_last_box_without_a_length_extends_to_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\0mdat" + b"pictures")
+    with path.open("rb") as f:
+        assert [(box.kind, box.end) for box in top_boxes(f)] == [(b"ftyp", 16), (b"mdat", 32)]
+    assert lacks_index(path)
+    assert bytes_missing(path) == 0

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.decode.damage_gate import LONGEST, DamageGate
+from stages.decode.frames import LONGEST, DamageGate
 from stages.decode.snippets import DecodedFrame, DecodeOutput, Run, SnippetBuilder
 from stages.decode.timestamps import PresentationClock
 from stages.messages import End, Gap, Prior, Snippet

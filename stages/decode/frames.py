@@ -1,4 +1,4 @@
-"""From a decoder's picture to RGB at analysis size, in one step."""
+"""What becomes of a decoder's frame: RGB at analysis size, or the fault for which it must not be scored."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from stages.errors import SourceError
 
 # Bit-exact: without it the same picture gives other bytes on a processor with other vector units.
 AREA = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+LONGEST = 300
+"""Frames after which the gate opens without a keyframe: cameras with intra refresh send none."""
 
 
 def analysis_size(width: int, height: int, aspect: Fraction | None, most_height: int) -> tuple[int, int]:
@@ -64,6 +66,27 @@ class Scaler:
             raise SourceError(
                 f"pictures of format {frame.format.name} cannot be converted ({error.strerror})"
             ) from error
+
+
+class DamageGate:
+    """Shut by damage until the next sound keyframe: what is smeared stays smeared until then."""
+
+    def __init__(self) -> None:
+        self._shut_for = 0
+
+    def shut(self) -> None:
+        """Something was lost before the next picture."""
+        self._shut_for = LONGEST
+
+    def fault(self, frame: av.VideoFrame, damaged: bool = False) -> str:
+        """Why the next decoded frame must not be scored; empty if it may. `damaged`: its packet was known to be."""
+        if frame.is_corrupt or damaged:
+            self._shut_for = LONGEST
+        elif frame.key_frame:
+            self._shut_for = 0
+        elif self._shut_for:
+            self._shut_for -= 1
+        return "damaged picture, or one that builds on it" if self._shut_for else ""
 
 
 def _quarter_turns(frame: av.VideoFrame) -> int:
