@@ -13,7 +13,7 @@ from pipeline.bus.streams import Bus
 from pipeline.leases.assignment import in_short
 from pipeline.workers.task import Ready, Task
 from stages.errors import LeaseLost
-from stages.stage import Processor, Result, give_up
+from stages.stage import Result, give_up
 
 log = logging.getLogger(__name__)
 
@@ -39,17 +39,17 @@ class Batching:
         """What is `ready`, of all `tasks`, as batches; one that is not full only once its first has waited."""
         by_processor: dict[str, Batch] = {}
         for one in ready:
-            by_processor.setdefault(one.task.spec.processor, []).append(one)
-        for processor, items in by_processor.items():
+            by_processor.setdefault(one.task.spec.processor_key, []).append(one)
+        for key, items in by_processor.items():
             for start in range(0, len(items), self.size):
                 batch = items[start : start + self.size]
-                if len(batch) == self.size or self._waited(processor, batch, tasks, now_s):
+                if len(batch) == self.size or self._waited(key, batch, tasks, now_s):
                     yield batch
 
-    def _waited(self, processor: str, batch: Batch, tasks: Collection[Task], now_s: float) -> bool:
+    def _waited(self, key: str, batch: Batch, tasks: Collection[Task], now_s: float) -> bool:
         if not self.wait_s:
             return True
-        possible = sum(task.spec.processor == processor for task in tasks)
+        possible = sum(task.spec.processor_key == key for task in tasks)
         return len(batch) == possible or now_s - min(ready.since_s for ready in batch) >= self.wait_s
 
 
@@ -75,11 +75,13 @@ class BatchRunner:
             pending.attempts += 1
             self.bus.count_attempt(stream, ready.task.spec.id.stage, pending.entry, pending.attempts)
 
-    def process(self, processor: Processor, batch: Batch) -> list[Done]:
-        """What the stage makes of a batch. A batch that fails is tried item by item; what fails alone waits.
+    def process(self, batch: Batch) -> list[Done]:
+        """What the processor that they share makes of them.
 
-        What no attempt could process becomes a gap, and a note among the dead letters.
+        A batch that fails is tried item by item; what fails alone waits, and what no attempt could process becomes a
+        gap, and a dead letter.
         """
+        processor = batch[0].task.spec.processor
         doubtful = any(ready.attempts > ready.task.spec.camera.max_deliveries for ready in batch)
         if not doubtful:
             try:
@@ -92,8 +94,8 @@ class BatchRunner:
                     task.failed(self.bus, error, self.clock())
                     return []
         elif len(batch) == 1:
-            return [Done(batch[0], self._bury(processor, batch[0]))]
-        return [done for ready in batch for done in self.process(processor, [ready])]
+            return [Done(batch[0], self._bury(batch[0]))]
+        return [done for ready in batch for done in self.process([ready])]
 
     def commit(self, done: Sequence[Done]) -> tuple[int, list[Task]]:
         """Publish the results, save the states and acknowledge the inputs, of each task in one step.
@@ -117,18 +119,18 @@ class BatchRunner:
         committed = sum(self._go_on(one, result) for one, result in zip(done, results, strict=True))
         return committed, [task for task, _ in lost]
 
-    def _bury(self, processor: Processor, ready: Ready) -> Result:
+    def _bury(self, ready: Ready) -> Result:
         task, entry = ready.task, ready.entry
         why = task.waiting.last_error or "the worker died on it"
         log.error("%s %s: gave up on %s: %s", *task.spec.id, entry.id_text, why)
         self.bus.bury(task.spec.id.stage, task.spec.id.camera, entry, why, ready.attempts - 1)
         inputs, why = ready.inputs(), f"{task.spec.id.stage}: {why}"
         try:
-            return give_up(processor, inputs, task.state, why)
+            return give_up(task.spec.processor, inputs, task.state, why)
         except Exception as error:
             # It is what the stage remembers that it cannot bear.
             log.error("%s %s: forgets what it had learned: %s", *task.spec.id, error)
-            return give_up(processor, inputs, {}, why)
+            return give_up(task.spec.processor, inputs, {}, why)
 
     def _commit(self, done: Done) -> Commit:
         spec, entry, result = done.ready.task.spec, done.ready.entry, done.result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from pipeline.cameras.spec import CameraSpec
@@ -32,11 +32,13 @@ class Processors:
         self._built: dict[str, Processor] = {}
         self._missing: dict[str, tuple[float, str]] = {}
         """When to try again, and why."""
+        self._kept_for: Mapping[TaskId, CameraSpec] | None = None
         self._foreign: dict[TaskId, tuple[float, str]] = {}
         """Tasks that only workers on another host can do: until when they are left to those, and why."""
 
-    def __getitem__(self, key: str) -> Processor:
-        return self._built[key]
+    def of(self, spec: CameraSpec, stage: str) -> Processor:
+        """What was built for a camera's stage."""
+        return self._built[processor_key(spec, stage)]
 
     def error_at(self, now_s: float) -> str:
         """One line about everything that cannot be done now; empty if all can."""
@@ -76,8 +78,12 @@ class Processors:
         self._missing.pop(key, None)
         return True
 
-    def keep(self, in_use: set[str]) -> None:
-        """Let go of what no camera needs any more."""
+    def keep(self, wanted: Mapping[TaskId, CameraSpec]) -> None:
+        """Let go of what no task needs any more; costs something only where `wanted` is another object than before."""
+        if wanted is self._kept_for:
+            return
+        self._kept_for = wanted
+        in_use = {processor_key(spec, stage) for (_, stage), spec in wanted.items()}
         self._built = {k: p for k, p in self._built.items() if k in in_use}
         self._missing = {k: why for k, why in self._missing.items() if k in in_use}
 

@@ -10,6 +10,7 @@ from itertools import islice
 import redis
 
 from pipeline.alerts.forward import forward_all
+from pipeline.backoff import Backoff
 from pipeline.bus.codec import Entry, Reader
 from pipeline.bus.streams import OUTAGE, Bus
 from pipeline.cameras.spec import CameraSpec
@@ -18,7 +19,7 @@ from pipeline.leases.lease import Leases, TaskId
 from pipeline.pixels.reader import ForeignFrames, FrameReader
 from pipeline.pixels.sweep import Sweeper
 from pipeline.workers.batch import MAX_BATCH, STRANDED_LOOK_S, Batch, Batching, BatchRunner
-from pipeline.workers.build import ProcessorFor, Processors, processor_key
+from pipeline.workers.build import ProcessorFor, Processors
 from pipeline.workers.task import Pending, Ready, Task, TaskSpec, open_tasks
 from stages.messages import Snippet
 
@@ -31,6 +32,8 @@ READ_COST_S = 15e-6
 MIN_PAUSE_S = 0.0005
 TIDY_S = 5.0
 """How often shared memory is tidied up."""
+AWAY_AGAIN = Backoff(0.2, 5.0)
+REFUSED_AGAIN = Backoff(0.04, 5.0)
 FORWARD_EVERY_S = 0.5
 """How often a Cluster's alerting worker copies alerts to the stream of all cameras."""
 
@@ -67,8 +70,6 @@ class Worker:
         self._sweeper = sweeper
         self._next_sweep_s = self._read_s = 0.0
         self._tasks: dict[TaskId, Task] = {}
-        self._kept_for: dict[TaskId, CameraSpec] = {}
-        """What was wanted when the processors were last tidied."""
         self._outages = 0
         self._refusal = ""
         self._next_forward_s = self._next_look_s = 0.0
@@ -110,16 +111,14 @@ class Worker:
             log.warning("left without a word (%s); the leases run out by themselves", error)
         self._tasks.clear()
 
-    # -- tasks -------------------------------------------------------------------------------------------------
+    # -- tasks --------------------------------------------------------------------------------------------------
 
     def _upkeep(self) -> None:
         now_s = self._clock()
         self._rebalance(now_s)
         if now_s >= self._next_tidy_s:
             self._next_tidy_s = now_s + POLL_S
-            if (wanted := self._assignment.wanted) is not self._kept_for:
-                self._processors.keep({processor_key(spec, stage) for (_, stage), spec in wanted.items()})
-                self._kept_for = wanted
+            self._processors.keep(self._assignment.wanted)
             self._assignment.error = self._processors.error_at(now_s)
         if now_s >= self._next_sweep_s:
             self._next_sweep_s = now_s + TIDY_S
@@ -140,9 +139,12 @@ class Worker:
         held = self._assignment.held
         self._tasks = {id_: task for id_, task in self._tasks.items() if held.get(id_) is task.spec.camera}
         new = [id_ for id_ in held if id_ not in self._tasks]
-        specs = [TaskSpec.of(self._bus.keys, held[id_], id_.stage, self._leases.token) for id_ in new]
+        specs = [self._specify(id_, held[id_]) for id_ in new]
         self._tasks |= {task.spec.id: task for task in open_tasks(self._bus, specs)}
         self._assignment.lose([id_ for id_ in new if id_ not in self._tasks])
+
+    def _specify(self, task: TaskId, spec: CameraSpec) -> TaskSpec:
+        return TaskSpec.of(self._bus.keys, spec, task.stage, self._leases.token, self._processors.of(spec, task.stage))
 
     def _able(self, now_s: float) -> Iterator[TaskId]:
         return (task for task in self._assignment.missing() if self._can_do(task, now_s))
@@ -244,7 +246,6 @@ class Worker:
 
     def _take(self, task: Task, stream: str, entry: Entry, attempts: int = 1) -> None:
         """Make an entry the next one of its stream; what is no message is buried, what was trimmed is forgotten."""
-        why = ""
         if entry.fields:
             try:
                 message = self._frames.message(entry.fields)
@@ -252,11 +253,10 @@ class Worker:
                 self._leave_to_others(task.spec.id, str(error))
                 return
             except ValueError as error:
-                why = str(error)
+                self._bus.bury(task.spec.id.stage, task.spec.id.camera, entry, str(error), attempts)
             else:
                 task.put(stream, Pending(entry, message, self._clock(), attempts))
                 return
-            self._bus.bury(task.spec.id.stage, task.spec.id.camera, entry, why, attempts)
         self._bus.client.xack(stream, task.spec.id.stage, entry.id_text)
 
     def _look_for_stranded(self, readers: dict[Reader, Task], now_s: float) -> None:
@@ -272,11 +272,12 @@ class Worker:
                 readers[reader].look_again()
 
     def _process(self, batch: Batch) -> int:
-        done = self._runner.process(self._processors[batch[0].task.spec.processor], batch)
+        done = self._runner.process(batch)
         committed, lost = self._runner.commit([one for one in done if self._is_intact(one.ready)])
-        for task in lost:
-            self._tasks.pop(task.spec.id, None)
-        self._assignment.lose([task.spec.id for task in lost])
+        if lost:
+            self._assignment.lose([task.spec.id for task in lost])
+            for task in lost:
+                self._tasks.pop(task.spec.id, None)
         return committed
 
     def _is_intact(self, ready: Ready) -> bool:
@@ -294,7 +295,7 @@ class Worker:
         self._outages += 1
         if self._outages == 1:
             log.warning("Redis does not answer (%s); waiting for it", error)
-        self._start_over(wait_s=0.1)
+        self._start_over(AWAY_AGAIN)
 
     def _after_refusal(self, error: redis.ResponseError) -> None:
         """A stream vanished under us (its file is done, or Redis was emptied), or a command is not allowed."""
@@ -303,10 +304,10 @@ class Worker:
         if not expected and str(error) != self._refusal:
             self._refusal = str(error)
             log.error("Redis refused: %s", error)
-        self._start_over(wait_s=0.02)
+        self._start_over(REFUSED_AGAIN)
 
-    def _start_over(self, wait_s: float) -> None:
+    def _start_over(self, again: Backoff) -> None:
         """What was in flight may or may not have been done: believe only what Redis says after a wait."""
         self._tasks.clear()
         self._assignment.forget()
-        self._sleep(min(5.0, wait_s * 2 ** min(self._outages, 8)))
+        self._sleep(again.delay_s(self._outages))

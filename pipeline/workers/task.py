@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import redis
 
+from pipeline.backoff import Backoff
 from pipeline.bus.codec import Entry, EntryId, decode_state, encode_state, parse_id
 from pipeline.bus.commit import hset
 from pipeline.bus.keys import Keys
@@ -19,9 +20,10 @@ from pipeline.leases.lease import TaskId
 from pipeline.workers.build import processor_key
 from stages.errors import LeaseLost
 from stages.messages import Message, Snippet
-from stages.stage import Inputs, State
+from stages.stage import Inputs, Processor, State
 
 ZERO: EntryId = (0, 0)
+FAILED_AGAIN = Backoff(0.2, 5.0)
 OPENED_AT_ONCE = 50
 """Tasks whose states are read together."""
 
@@ -41,11 +43,12 @@ class TaskSpec:
     state_key: str
     state_owner: str
     """Says whose memory the saved state must be (`state_owner`)."""
-    processor: str
-    """Its `processor_key`."""
+    processor_key: str
+    processor: Processor
+    """Shared by the tasks with that key."""
 
     @classmethod
-    def of(cls, keys: Keys, spec: CameraSpec, stage: str, token: str) -> TaskSpec:
+    def of(cls, keys: Keys, spec: CameraSpec, stage: str, token: str, processor: Processor) -> TaskSpec:
         """The task of a camera in a stage, for the worker whose leases hold `token`."""
         camera = spec.camera
         return cls(
@@ -56,7 +59,8 @@ class TaskSpec:
             output=keys.stream(camera, spec.output(stage)),
             state_key=keys.state(camera, stage),
             state_owner=state_owner(spec, stage),
-            processor=processor_key(spec, stage),
+            processor_key=processor_key(spec, stage),
+            processor=processor,
         )
 
     def state_commands(self, state: State, last: EntryId) -> tuple[Command, Command]:
@@ -238,7 +242,7 @@ class Task:
         """Leave in Redis what is pending and try again later, from the saved state."""
         self.waiting.failures += 1
         self.waiting.last_error = f"{type(error).__name__}: {error}"
-        self.waiting.retry_at_s = now_s + min(5.0, 0.1 * 2**self.waiting.failures)
+        self.waiting.retry_at_s = now_s + FAILED_AGAIN.delay_s(self.waiting.failures)
         self.restore(bus.client.hgetall(self.spec.state_key))
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from makers import announce, end, publish, scores, spec
-from toys import CrashingBus, FakeClock, turn_until, worker
+from toys import CrashingBus, FakeClock, toy_work, turn_until, worker
 
 from pipeline.bus.codec import decode
 from pipeline.bus.embedded import EmbeddedServer
@@ -28,8 +28,12 @@ def fused(bus: Bus) -> list[Fused]:
     return [m for _, f in bus.client.xrange(bus.keys.stream("cam", "scores")) if isinstance(m := decode(f), Fused)]
 
 
+def task_spec(bus: Bus, name: str) -> TaskSpec:
+    return TaskSpec.of(bus.keys, spec(name), "alerting", "me", toy_work(spec(name), "alerting"))
+
+
 def opened(bus: Bus, *names: str) -> list[str]:
-    specs = [TaskSpec.of(bus.keys, spec(name), "alerting", "me") for name in names]
+    specs = [task_spec(bus, name) for name in names]
     return [task.spec.id.camera for task in open_tasks(bus, specs)]
 
 
@@ -45,7 +49,7 @@ def test_tasks_are_opened_together_but_not_those_whose_lease_has_gone(bus: Bus) 
 def test_only_what_was_left_pending_must_be_recovered(bus: Bus) -> None:
     for name in ("left", "clean"):
         bus.client.set(bus.keys.lease(name, "alerting"), "me")
-    specs = [TaskSpec.of(bus.keys, spec(name), "alerting", "me") for name in ("left", "clean")]
+    specs = [task_spec(bus, name) for name in ("left", "clean")]
     open_tasks(bus, specs)
     publish(bus, specs[0].inputs[0], scores(0, camera="left"))
     bus.read_new([(specs[0].inputs[0], "alerting")], 0)
