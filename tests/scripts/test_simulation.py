@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from places import ROOT
 
 SMALL = ("--fps", "8", "--servers", "embedded", "--cells", "50", "--thumb-bytes", "500", "--state-bytes", "2000")
@@ -21,10 +22,13 @@ def simulated(tmp_path: Path, *arguments: str) -> dict:
     return row
 
 
-def test_fifty_cameras_go_through_all_stages(tmp_path: Path) -> None:
-    row = simulated(tmp_path, "--cameras", "50", "--seconds", "5")
-    assert row["tasks"] == {"features": [50], "temporal": [50], "alerting": [50]}
-    assert row["offered_per_s"] == 25
+@pytest.mark.parametrize(
+    ("cameras", "seconds"), [(10, 1), pytest.param(50, 5, marks=pytest.mark.slow)], ids=["ten", "fifty"]
+)
+def test_cameras_go_through_all_stages(tmp_path: Path, cameras: int, seconds: int) -> None:
+    row = simulated(tmp_path, "--cameras", str(cameras), "--seconds", str(seconds))
+    assert row["tasks"] == {"features": [cameras], "temporal": [cameras], "alerting": [cameras]}
+    assert row["offered_per_s"] == cameras / 2
     assert row["published_per_s"] > 0
     assert row["done_per_s"] > 0
     assert 0 <= row["p50_ms"] <= row["p99_ms"]
@@ -34,6 +38,7 @@ def test_fifty_cameras_go_through_all_stages(tmp_path: Path) -> None:
     assert row["servers_end_at"] > 0
 
 
+@pytest.mark.slow
 def test_a_dead_workers_cameras_go_to_the_others_evenly(tmp_path: Path) -> None:
     row = simulated(tmp_path, "--cameras", "12", "--death", "--lease-s", "2")
     assert row["before"] == [4, 4, 4]

@@ -65,7 +65,10 @@ MADE = {
 }
 
 
-@pytest.fixture(scope="module", params=MADE)
+@pytest.fixture(
+    scope="module",
+    params=["efficientnet_lite0", *(pytest.param(name, marks=pytest.mark.slow) for name in ("i3d", "r3d_18"))],
+)
 def by_torch(request: pytest.FixtureRequest) -> ClipExtractor:
     return MADE[request.param]()
 
@@ -106,6 +109,7 @@ def test_the_id_stays(by_torch: ClipExtractor, by_openvino: ClipExtractor) -> No
     assert by_openvino.id == by_torch.id
 
 
+@pytest.mark.slow
 def test_bf16_differs_within_a_bound(installed: None) -> None:
     from stages.features.openvino import on_openvino
 

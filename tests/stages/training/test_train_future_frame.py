@@ -60,6 +60,7 @@ def test_normal_footage_of_the_training_split_is_learned_and_nothing_else(folder
     assert not (folder / "ff.safetensors.resume").exists()
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_file(folder: Path, made: str) -> None:
     again = folder / "again.safetensors"
     oddwatch("train", "future_frame", "--manifest", folder / "manifest.jsonl", "--out", again, *SHORT)
