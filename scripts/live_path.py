@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from scripts.bench import footage
 
 ROOT = Path(__file__).parents[1]
-START_S = 25.0
+START_S = 40.0
 """Until every worker runs, the camera is open, and the first snippets have passed."""
 UPKEEP = (
     "Worker._upkeep", "Assignment.turn", "Assignment.rebalance", "Holdings.turn", "Renewer._run", "Keeper._run",

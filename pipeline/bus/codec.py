@@ -52,6 +52,26 @@ class Bound:
     drop_oldest: bool
     """True (live): the oldest goes. False (archive): the writer waits until readers have acknowledged."""
 
+    @classmethod
+    def of(cls, message: Message, stream_mb: float, *, drop_oldest: bool) -> Bound:
+        """The entries of this kind and size that fit into `stream_mb` MiB; at least 2, at most 4096."""
+        entries = int(stream_mb * 2**20 // max(1, payload_bytes(message)))
+        return cls(max(2, min(4096, entries)), drop_oldest)
+
+
+def payload_bytes(message: Message) -> int:
+    """Bytes an entry takes, near enough for a bound: its arrays and a header."""
+    size = 600 + message.times_s.nbytes
+    if isinstance(message, Snippet):
+        size += message.pixels.nbytes + len(message.thumb)
+    elif isinstance(message, Features):
+        size += message.values.nbytes + len(message.thumb) + (0 if message.cells is None else message.cells.nbytes)
+    elif isinstance(message, Scores):
+        size += message.raw.nbytes + message.reference.nbytes + len(message.thumb)
+    elif isinstance(message, Fused):
+        size += message.score.nbytes * (1 + 2 * len(message.raw))
+    return size
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:

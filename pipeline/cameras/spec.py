@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.bus.codec import Bound
 from pipeline.bus.keys import Keys
 from pipeline.bus.raw import Command
 from pipeline.bus.streams import Bus
@@ -18,7 +17,6 @@ from pipeline.config.schema import Config, DecodeConfig, ModelConfig, settings_h
 from stages.alerting.settings import AlertSettings
 from stages.decode.settings import DecodeSettings
 from stages.errors import ConfigError
-from stages.messages import Features, Fused, Message, Scores, Snippet
 
 STAGES = ("decode", "features", "temporal", "alerting")
 
@@ -88,11 +86,6 @@ class CameraSpec(BaseModel):
     def all_streams(self) -> list[str]:
         return [self.output(s) for stage in STAGES for s in self.stages(stage)]
 
-    def bound(self, message: Message) -> Bound:
-        """The entries of this kind and size that fit into `stream_mb`; at least 2, at most 4096."""
-        entries = int(self.stream_mb * 2**20 // max(1, payload_bytes(message)))
-        return Bound(max(2, min(4096, entries)), drop_oldest=self.live)
-
     def ensure_streams(self, bus: Bus) -> None:
         """Create all streams and groups of this camera."""
         for kind in self.all_streams():
@@ -105,20 +98,6 @@ class CameraSpec(BaseModel):
             for kind in self.all_streams()
             for group in self.groups(kind)
         ]
-
-
-def payload_bytes(message: Message) -> int:
-    """Bytes an entry takes, near enough for a bound: its arrays and a header."""
-    size = 600 + message.times_s.nbytes
-    if isinstance(message, Snippet):
-        size += message.pixels.nbytes + len(message.thumb)
-    elif isinstance(message, Features):
-        size += message.values.nbytes + len(message.thumb) + (0 if message.cells is None else message.cells.nbytes)
-    elif isinstance(message, Scores):
-        size += message.raw.nbytes + message.reference.nbytes + len(message.thumb)
-    elif isinstance(message, Fused):
-        size += message.score.nbytes * (1 + 2 * len(message.raw))
-    return size
 
 
 def _check_room(stream_mb: float, frames: int, height: int) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import mmap
+import struct
 import time
 from collections.abc import Callable
 
 import redis
 
 from pipeline.backoff import Backoff
-from pipeline.bus.codec import Encoded, encode, encode_state
+from pipeline.bus.codec import Bound, Encoded, encode, encode_state
 from pipeline.bus.commit import Left, Look, hset, trim
 from pipeline.bus.streams import OUTAGE, Bus
 from pipeline.cameras.spec import CameraSpec
@@ -29,6 +31,30 @@ CALM_AFTER = 60
 """Messages without trouble after which the same trouble is said again."""
 Beat = Callable[[], None]
 """Called often: proof that the decoder lives. A silent decoder is killed and replaced."""
+
+
+class Pulse:
+    """What a decoder and its parent tell each other, in memory that both map."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 9)
+        self.beat()
+
+    def beat(self) -> None:
+        """The decoder lives."""
+        self._memory[:8] = struct.pack("d", time.monotonic())
+
+    def age_s(self) -> float:
+        """Since its last beat."""
+        return time.monotonic() - float(struct.unpack("d", self._memory[:8])[0])
+
+    def may_share(self) -> bool:
+        """Whether the parent sees all readers on this host."""
+        return self._memory[8] == 1
+
+    def let_share(self, yes: bool) -> None:
+        """Said by the parent."""
+        self._memory[8] = int(yes)
 
 
 class Publisher:
@@ -57,7 +83,7 @@ class Publisher:
 
         Raises LeaseLost when another decoder has taken the camera over.
         """
-        bound = self.spec.bound(message)
+        bound = Bound.of(message, self.spec.stream_mb, drop_oldest=self.spec.live)
         self._wait_for_room(bound.entries)
 
         also = [hset(self.state_key, encode_state({k: as_array(v) for k, v in state.items()}))]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import mmap
 import os
 import signal
-import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +22,7 @@ from pipeline.cameras.announce import Announcer, live_specs, origin_of
 from pipeline.cameras.spec import CameraSpec
 from pipeline.config.load import load_config
 from pipeline.ingest.file import count_death
+from pipeline.ingest.publish import Pulse
 from pipeline.leases.assignment import Assignment
 from pipeline.leases.lease import Leases, TaskId
 from pipeline.pixels.route import PixelRoute
@@ -44,30 +43,6 @@ HANG_MARGIN_S = 15.0
 """Beyond the camera's own time-outs: a decoder this silent hangs where no time-out reaches."""
 BLAMELESS = (signal.SIGTERM, os.EX_TEMPFAIL << 8)
 """Ends (as `waitpid` says) that are no fault of the file: told to stop; no lease or no Redis."""
-
-
-class Pulse:
-    """What a decoder and its parent tell each other, in memory that both map."""
-
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, 9)
-        self.beat()
-
-    def beat(self) -> None:
-        """The decoder lives."""
-        self._memory[:8] = struct.pack("d", time.monotonic())
-
-    def age_s(self) -> float:
-        """Since its last beat."""
-        return time.monotonic() - float(struct.unpack("d", self._memory[:8])[0])
-
-    def may_share(self) -> bool:
-        """Whether the parent sees all readers on this host."""
-        return self._memory[8] == 1
-
-    def let_share(self, yes: bool) -> None:
-        """Said by the parent."""
-        self._memory[8] = int(yes)
 
 
 @dataclass(slots=True, eq=False)

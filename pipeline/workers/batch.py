@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import redis
 
+from pipeline.bus.codec import Bound
 from pipeline.bus.commit import Commit, CommitResult, Look
 from pipeline.bus.streams import Bus
 from pipeline.leases.assignment import in_short
@@ -137,7 +138,10 @@ class BatchRunner:
         further = result.also(self.bus.keys) if result.also is not None else ()
         return self.bus.make_commit(
             spec.lease,
-            outputs=[(spec.output, m, spec.camera.bound(m)) for m in result.messages],
+            outputs=[
+                (spec.output, m, Bound.of(m, spec.camera.stream_mb, drop_oldest=spec.camera.live))
+                for m in result.messages
+            ],
             acks=[(stream, spec.id.stage, entry.id_text) for stream in done.ready.pending],
             also=[*spec.state_commands(result.state, entry.id), *further],
             look=Look(spec.output, trim=entry.id[1] % TRIM_EVERY == TRIM_EVERY - 1),
@@ -161,6 +165,8 @@ class BatchRunner:
         waiting, camera = task.waiting, task.spec.camera
         waiting.next_look_s = done.ready.since_s + STRANDED_LOOK_S  # the next entry will show if one was left out
         if done.result.messages:
-            waiting.output_bound = min(camera.bound(m).entries for m in done.result.messages)
+            waiting.output_bound = min(
+                Bound.of(m, camera.stream_mb, drop_oldest=camera.live).entries for m in done.result.messages
+            )
         waiting.output_full = not camera.live and result.entries >= waiting.output_bound
         return 1

@@ -110,3 +110,16 @@ def make_alert(
         model_hashes={name: model_hashes[name] for name in sorted(event.models)},
         thumb=thumb,
     )
+
+
+def alert_line(alert: dict) -> str:
+    """An alert, as its JSON, for a person: when, where, what, how odd."""
+    when = (alert["started_at"] or "").replace("T", " ").rstrip("Z") or f"at {_clock(alert['start_s'])}"
+    length = f"{alert['end_s'] - alert['start_s']:.1f} s" if alert["phase"] == "close" else "..."
+    return f"{alert['phase']:<6} {alert['camera']}  {when}  {length:>7}  {alert['severity']} (peak {alert['peak']:.2f})"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"

@@ -10,6 +10,7 @@ import numpy as np
 import redis
 from makers import announce
 
+from pipeline.bus.codec import Bound
 from pipeline.bus.streams import Bus, connect
 from pipeline.cameras.spec import CameraSpec
 from pipeline.leases.lease import Leases
@@ -188,5 +189,5 @@ def fed(bus: Bus, spec: CameraSpec, messages: Sequence[Message]) -> CameraSpec:
     bus.client.set(*lease)
     stream = bus.keys.stream(spec.camera, "snippets")
     for message in messages:
-        bus.commit(lease, outputs=[(stream, message, spec.bound(message))])
+        bus.commit(lease, outputs=[(stream, message, Bound.of(message, spec.stream_mb, drop_oldest=spec.live))])
     return spec

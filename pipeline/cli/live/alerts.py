@@ -19,6 +19,7 @@ from pipeline.bus.connect import reason
 from pipeline.bus.streams import Bus
 from pipeline.cli.session import join_session
 from pipeline.config.load import load_config
+from stages.alerting.alert import alert_line
 from stages.errors import UsageError
 
 _SINCE = re.compile(r"(\d+(?:\.\d+)?)([smhd])\Z")
@@ -62,19 +63,6 @@ def _entries(bus: Bus, after: str, follow: bool) -> Iterator[dict]:
         yield from found
         if not found and not follow:
             return
-
-
-def alert_line(alert: dict) -> str:
-    """One alert for a person: when, where, what, how odd."""
-    when = (alert["started_at"] or "").replace("T", " ").rstrip("Z") or f"at {_clock(alert['start_s'])}"
-    length = f"{alert['end_s'] - alert['start_s']:.1f} s" if alert["phase"] == "close" else "..."
-    return f"{alert['phase']:<6} {alert['camera']}  {when}  {length:>7}  {alert['severity']} (peak {alert['peak']:.2f})"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
 
 
 def since_ms(text: str, now_ms: int) -> int:

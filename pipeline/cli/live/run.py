@@ -19,7 +19,6 @@ from pipeline.bus.connect import reason
 from pipeline.bus.streams import OUTAGE, Bus
 from pipeline.cameras.announce import Announcer, live_specs, origin_of
 from pipeline.cameras.spec import CameraSpec
-from pipeline.cli.live.alerts import alert_line
 from pipeline.cli.session import Session, local_workers, open_session, worker_settings
 from pipeline.config.load import load_config
 from pipeline.config.schema import Config
@@ -29,6 +28,7 @@ from pipeline.observe.status import read_status
 from pipeline.pixels.sweep import swept
 from pipeline.supervisor.supervisor import LocalWorkers
 from pipeline.workers.build import check_engine
+from stages.alerting.alert import alert_line
 from stages.errors import OddwatchError, UsageError
 
 TROUBLE = (OddwatchError, redis.RedisError, *OUTAGE)

@@ -9,9 +9,8 @@ from types import TracebackType
 
 from pipeline.archive.job import FileToScore
 from pipeline.archive.records import FileResult
-from pipeline.cli.live.alerts import alert_line
 from pipeline.cli.progress import ProgressBar, size_of
-from stages.alerting.alert import Alert
+from stages.alerting.alert import Alert, alert_line
 from stages.text import counted
 
 

@@ -12,7 +12,7 @@ import pytest
 from makers import announce, features, snippet, spec
 from toys import turn_until, worker
 
-from pipeline.bus.codec import decode
+from pipeline.bus.codec import Bound, decode
 from pipeline.bus.embedded import EmbeddedServer
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import Bus, connect
@@ -167,7 +167,7 @@ def test_a_live_stream_that_nobody_acknowledges_gives_its_older_half(bus: Bus) -
     entry, out = spec(live=True), stream_of(bus, "scores")
     assert not bus.make_room(out, drop_unread=True)
     for n in range(5):
-        bus.commit(lease, outputs=[(out, features(n), entry.bound(features(n)))])
+        bus.commit(lease, outputs=[(out, features(n), Bound.of(features(n), entry.stream_mb, drop_oldest=entry.live))])
     assert not bus.make_room(out, drop_unread=False)
     assert seqs(bus, "scores") == [0, 1, 2, 3, 4]
     assert bus.make_room(out, drop_unread=True)

@@ -10,6 +10,7 @@ import pytest
 from makers import picked
 from places import ROOT
 
+from pipeline.bus.codec import Bound
 from pipeline.cameras.spec import CameraSpec, make_spec
 from pipeline.config.load import load_config
 from pipeline.config.schema import Config, DecodeConfig, settings_hash
@@ -126,7 +127,7 @@ def test_a_stream_too_small_for_two_snippets_is_refused_with_the_size_it_needs(
     height = spec_of(enough).height
     frames = spec_of(enough).decode.snippet_frames
     made = Snippet(**picked(frames=frames), pixels=np.zeros((frames, height, height * 16 // 9, 3), np.uint8))
-    bound = spec_of(enough).bound(made)
+    bound = Bound.of(made, spec_of(enough).stream_mb, drop_oldest=spec_of(enough).live)
     assert bound.entries == 2
     assert bound.entries * made.pixels.nbytes <= enough * 2**20
 

@@ -12,7 +12,7 @@ import redis
 from makers import FRAMES, RUN, announce, end, snippet, spec
 
 from pipeline.backoff import JITTER
-from pipeline.bus.codec import decode, decode_state
+from pipeline.bus.codec import Bound, decode, decode_state
 from pipeline.bus.embedded import EmbeddedServer
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import Bus, connect
@@ -55,7 +55,7 @@ def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_an_archive_waits_until_its_readers_have_acknowledged(bus: Bus) -> None:
     entry = spec(stream_mb=0.004)
-    bound = entry.bound(snippet(0)).entries
+    bound = Bound.of(snippet(0), entry.stream_mb, drop_oldest=entry.live).entries
     beats = []
 
     def beat() -> None:
@@ -78,7 +78,7 @@ def test_a_camera_never_waits_and_loses_its_oldest(bus: Bus, sleeps: list[float]
     publisher = publisher_for(bus, entry)
     for n in range(30):
         publisher.publish(snippet(n, live=True), {"next_frame": n})
-    bound = entry.bound(snippet(0)).entries
+    bound = Bound.of(snippet(0), entry.stream_mb, drop_oldest=entry.live).entries
     assert published(bus) == list(range(30 - bound, 30))
     assert sleeps == []
 

@@ -18,7 +18,7 @@ import pytest
 from makers import RUN, announce, snippet, spec
 from toys import FakeClock, turn_until, worker
 
-from pipeline.bus.codec import decode, encode
+from pipeline.bus.codec import Bound, decode, encode
 from pipeline.bus.embedded import owner_of
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import unregister
@@ -284,7 +284,7 @@ def test_a_file_fills_its_bound_and_no_more(one_bus: Bus, folder: Path, monkeypa
         publisher.publish(pattern(n, size=60), {"next_frame": n})
     turn_until(lambda: reached(one_bus, 19), one)
     (ring,) = files(folder)
-    assert publisher.spec.bound(pattern(0, size=60)).entries == 4
+    assert Bound.of(pattern(0, size=60), publisher.spec.stream_mb, drop_oldest=publisher.spec.live).entries == 4
     assert ring.stat().st_blocks * 512 == 4 * 11 * 4096  # 42 KiB each
     assert summed(one_bus) == {n: float(pattern(n, size=60).pixels.sum()) for n in range(20)}
 

@@ -25,7 +25,7 @@ from toys import (
     worker,
 )
 
-from pipeline.bus.codec import decode, parse_id
+from pipeline.bus.codec import Bound, decode, parse_id
 from pipeline.bus.embedded import EmbeddedServer
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import Bus, connect
@@ -391,7 +391,7 @@ def test_an_archive_waits_for_its_readers_and_drops_nothing(bus: Bus) -> None:
     out = bus.keys.stream("cam", "features:motion")
     for _ in range(40):
         first.turn()
-    bound = entry.bound(features(0)).entries
+    bound = Bound.of(features(0), entry.stream_mb, drop_oldest=entry.live).entries
     assert bus.client.xlen(out) == bound
     read: list[int] = []
     second = worker(bus, "temporal")
@@ -413,7 +413,7 @@ def test_an_archive_waits_for_its_readers_and_drops_nothing(bus: Bus) -> None:
 
 def test_what_a_camera_loses_downstream_is_accounted_as_behind(bus: Bus) -> None:
     entry = announce(bus, spec(live=True, stream_mb=0.004))
-    bound = entry.bound(snippet(0))
+    bound = Bound.of(snippet(0), entry.stream_mb, drop_oldest=entry.live)
     assert bound.drop_oldest
     publish(
         bus, bus.keys.stream("cam", "snippets"), *[snippet(n, live=True) for n in range(bound.entries + 6)], bound=bound
