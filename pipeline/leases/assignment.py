@@ -237,6 +237,7 @@ class Renewer:
                     log.debug("leases not renewed: %s", error)
 
     def __enter__(self) -> Renewer:
+        self.alive()
         self._thread.start()
         return self
 

@@ -64,6 +64,7 @@ class Worker:
         self._clock = clock
         self._sleep = sleep
         self._assignment = Assignment(bus, leases)
+        self._renewer = Renewer(self._assignment, leases.lease_ms / 4000)
         self._batching = Batching(batch, batch_wait_s)
         self._runner = BatchRunner(bus, clock)
         self._frames = FrameReader() if frames is None else frames
@@ -78,9 +79,8 @@ class Worker:
 
     def run(self) -> None:
         """Turn until stopped; then give the leases back."""
-        with Renewer(self._assignment, self._leases.lease_ms / 4000) as renewer:
+        with self._renewer:
             while not self.stopping:
-                renewer.alive()
                 self.turn()
         self.close()
 
@@ -114,6 +114,7 @@ class Worker:
     # -- tasks --------------------------------------------------------------------------------------------------
 
     def _upkeep(self) -> None:
+        self._renewer.alive()
         now_s = self._clock()
         self._rebalance(now_s)
         if now_s >= self._next_tidy_s:
