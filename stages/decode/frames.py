@@ -13,7 +13,7 @@ from stages.errors import SourceError
 
 # Bit-exact: without it the same picture gives other bytes on a processor with other vector units.
 AREA = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-LONGEST = 300
+GATE_FRAMES = 300
 """Frames after which the gate opens without a keyframe: cameras with intra refresh send none."""
 
 
@@ -76,12 +76,12 @@ class DamageGate:
 
     def shut(self) -> None:
         """Something was lost before the next picture."""
-        self._shut_for = LONGEST
+        self._shut_for = GATE_FRAMES
 
     def fault(self, frame: av.VideoFrame, damaged: bool = False) -> str:
         """Why the next decoded frame must not be scored; empty if it may. `damaged`: its packet was known to be."""
         if frame.is_corrupt or damaged:
-            self._shut_for = LONGEST
+            self._shut_for = GATE_FRAMES
         elif frame.key_frame:
             self._shut_for = 0
         elif self._shut_for:

@@ -6,7 +6,7 @@ from dense_makers import seed_weights
 
 from stages.messages import REFERENCE_LEVELS, Snippet
 from stages.temporal.future_frame.format import FrameFormat
-from stages.temporal.future_frame.judge import Judge, PictureJudge, PlaceJudge, Squares
+from stages.temporal.future_frame.scorer import ErrorScorer, PictureScorer, PlaceScorer, Squares
 from stages.temporal.future_frame.stage import future_frame_checkpoint
 from stages.training.future_frame.footage import Clip
 
@@ -25,15 +25,15 @@ def moving(frames, seed=0, height=32, width=48):
     return pixels
 
 
-def place_judge(squares: Squares = SQUARES, form: FrameFormat = FORM) -> PlaceJudge:
+def place_scorer(squares: Squares = SQUARES, form: FrameFormat = FORM) -> PlaceScorer:
     """Of a place where errors of -12 dB are normal at the top, and of -6 dB at the bottom."""
     rows, columns = squares.grid(form.height, form.width)
     mean, count, deviation = np.linspace(-12, -6, rows)[:, None].repeat(columns, 1), 500.0, 2.0
     ground = np.stack([np.ones_like(mean), mean, mean**2 + deviation**2]) * count
-    return PlaceJudge(squares, ground)
+    return PlaceScorer(squares, ground)
 
 
-JUDGES: list[Judge] = [PictureJudge(), PictureJudge(patch_px=5), place_judge()]
+SCORERS: list[ErrorScorer] = [PictureScorer(), PictureScorer(patch_px=5), place_scorer()]
 
 
 def clip(pixels, group="yard", form=FORM, fps=25):
@@ -56,9 +56,9 @@ def snippet(pixels, *, seq=0, first_frame=0, camera="cam", **fields):
     )
 
 
-def seeded_checkpoint(network, config, *, form=FORM, seed=7, judge=None, reference=-40 + 20 * REFERENCE_LEVELS):
+def seeded_checkpoint(network, config, *, form=FORM, seed=7, scorer=None, reference=-40 + 20 * REFERENCE_LEVELS):
     net = seed_weights(network(config), seed)
-    return future_frame_checkpoint(net, form, reference=reference, training={}, judge=judge or PictureJudge())
+    return future_frame_checkpoint(net, form, reference=reference, training={}, scorer=scorer or PictureScorer())
 
 
 def cut(pixels, rng, longest=9):

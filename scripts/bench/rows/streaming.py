@@ -20,7 +20,7 @@ from stages.files.checkpoint import Checkpoint, load_checkpoint
 from stages.messages import REFERENCE_LEVELS, Features, Snippet
 from stages.stage import StageProcessor, State
 from stages.temporal.future_frame.format import FrameFormat
-from stages.temporal.future_frame.judge import PictureJudge
+from stages.temporal.future_frame.scorer import PictureScorer
 from stages.temporal.future_frame.stage import future_frame_checkpoint
 from stages.temporal.future_frame.unet import UNet, UNetConfig
 from stages.temporal.network_checkpoint import make_checkpoint
@@ -160,5 +160,5 @@ def _future() -> Checkpoint:
     net = UNet(UNetConfig(channels=1, widths=(8, 16)))
     return future_frame_checkpoint(
         net, FrameFormat(height=32, width=48, order="gray"), reference=-40 + 20 * REFERENCE_LEVELS, training={},
-        judge=PictureJudge(),
+        scorer=PictureScorer(),
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stages.temporal.registry import Meta, ModelKind
 
 PUBLISHED_SCORES = ({"by": "picture", "patch_px": 0}, {"patch_px": 0})
-"""How papers judge a frame, as newer and older checkpoints say it."""
+"""How papers score a frame, as newer and older checkpoints say it."""
 
 
 def _unpredicted(meta: Meta) -> int:

@@ -17,13 +17,13 @@ from stages.messages import REFERENCE_LEVELS, Scores, Snippet
 from stages.stage import State
 from stages.temporal.future_frame.conv_transformer import ConvTransformer, ConvTransformerConfig
 from stages.temporal.future_frame.format import FrameFormat, to_unit
-from stages.temporal.future_frame.judge import Judge, PictureJudge, PlaceJudge, Squares
 from stages.temporal.future_frame.kind import FUTURE_FRAME
+from stages.temporal.future_frame.scorer import ErrorScorer, PictureScorer, PlaceScorer, Squares
 from stages.temporal.future_frame.unet import UNet, UNetConfig
 from stages.temporal.network_checkpoint import load_weights, read_config
 
 PLACE_SUMS = "score.ground"
-"""Array of a checkpoint: what a PlaceJudge knows of normal footage."""
+"""Array of a checkpoint: what a PlaceScorer knows of normal footage."""
 ARCHITECTURES: dict[str, tuple[Any, Any]] = {
     "unet": (UNetConfig, UNet),
     "conv_transformer": (ConvTransformerConfig, ConvTransformer),
@@ -47,9 +47,9 @@ class Predictor(Protocol):
 class UNetPredictor:
     """State: `frames`, uint8 (up to t_in, C, H, W), the newest ones."""
 
-    def __init__(self, net: UNet, judge: Judge, device: str = "cpu") -> None:
+    def __init__(self, net: UNet, scorer: ErrorScorer, device: str = "cpu") -> None:
         self._net = net.to(memory_format=torch.channels_last)
-        self._judge, self._device = judge, device
+        self._scorer, self._device = scorer, device
 
     @torch.inference_mode()
     def advance(self, frames: np.ndarray, state: State) -> tuple[np.ndarray, State]:
@@ -64,7 +64,7 @@ class UNetPredictor:
     def _errors(self, images: Tensor, at: range) -> Tensor:
         before = torch.stack([images[t - self._net.config.t_in : t].flatten(0, 1) for t in at])  # (B, t_in * C, H, W)
         predicted = self._net(before.contiguous(memory_format=torch.channels_last))
-        return self._judge.errors(predicted, images[at.start : at.stop], images[at.start - 1 : at.stop - 1])
+        return self._scorer.errors(predicted, images[at.start : at.stop], images[at.start - 1 : at.stop - 1])
 
 
 class ConvTransformerPredictor:
@@ -74,9 +74,9 @@ class ConvTransformerPredictor:
     `frame`, uint8 (C, H, W), the newest one; `prediction`, float32 (C, H, W), of the next one, once there is one.
     """
 
-    def __init__(self, net: ConvTransformer, judge: Judge, device: str = "cpu") -> None:
+    def __init__(self, net: ConvTransformer, scorer: ErrorScorer, device: str = "cpu") -> None:
         self._net = net.to(memory_format=torch.channels_last)
-        self._judge, self._device = judge, device
+        self._scorer, self._device = scorer, device
 
     @torch.inference_mode()
     def advance(self, frames: np.ndarray, state: State) -> tuple[np.ndarray, State]:
@@ -102,7 +102,7 @@ class ConvTransformerPredictor:
                 before = images[:-1]
                 if state:
                     before = torch.cat([to_unit(state["frame"]).to(self._device)[None], before])
-                found = [self._judge.errors(pictures[:-1], images[-known:], before[-known:])]
+                found = [self._scorer.errors(pictures[:-1], images[-known:], before[-known:])]
         return _from_the_end(found, len(frames)), new
 
     @property
@@ -118,7 +118,7 @@ class ConvTransformerPredictor:
 
 
 class FutureFrameModel:
-    """The stage: raw score = how badly a frame was predicted. Remembers what predictor and judge need of a camera.
+    """The stage: raw score = how badly a frame was predicted. Remembers what predictor and scorer need of a camera.
 
     The first frames of a run, too early to be predicted, take the score of the first predicted one of their snippet,
     or, without one, the median of the reference: neither odd nor normal.
@@ -131,12 +131,12 @@ class FutureFrameModel:
         name: str,
         hash_: str,
         predictor: Predictor,
-        judge: Judge,
+        scorer: ErrorScorer,
         form: FrameFormat,
         reference: np.ndarray,
     ) -> None:
         self.name, self.hash = name, hash_
-        self._predictor, self._judge, self._form, self._reference = predictor, judge, form, reference
+        self._predictor, self._scorer, self._form, self._reference = predictor, scorer, form, reference
         self._neutral = np.float32(np.interp(0.5, REFERENCE_LEVELS, reference))
 
     def process(self, batch: Sequence[tuple[Snippet, State]]) -> list[tuple[list[Scores], State]]:
@@ -148,7 +148,7 @@ class FutureFrameModel:
 
     def _score(self, snippet: Snippet, state: State) -> tuple[list[Scores], State]:
         frames, times_s = self._form.frames(snippet.pixels), snippet.times_s[snippet.picked]
-        raw, state = scored(self._predictor, self._judge, frames, times_s, state)
+        raw, state = scored(self._predictor, self._scorer, frames, times_s, state)
         early = np.isnan(raw)
         raw[early] = self._neutral if early.all() else raw[~early][0]
         scores = Scores(**snippet.header(), model=self.name, model_hash=self.hash, raw=raw, reference=self._reference)
@@ -156,7 +156,7 @@ class FutureFrameModel:
 
 
 def scored(
-    predictor: Predictor, judge: Judge, frames: np.ndarray, times_s: np.ndarray, state: State
+    predictor: Predictor, scorer: ErrorScorer, frames: np.ndarray, times_s: np.ndarray, state: State
 ) -> tuple[np.ndarray, State]:
     """Raw scores float32 (T,) of a run's next frames uint8 (T, C, H, W), NaN where too early; and the new state."""
     errors, new = predictor.advance(frames, state)
@@ -164,17 +164,19 @@ def scored(
     raw = np.full(len(frames), np.nan, np.float32)
     if early == len(frames):
         return raw, new
-    raw[early:], memory = judge.scores(errors[early:], times_s[early:], state)
+    raw[early:], memory = scorer.scores(errors[early:], times_s[early:], state)
     return raw, new | memory
 
 
-def make_predictor(net: nn.Module, judge: Judge, device: str = "cpu") -> UNetPredictor | ConvTransformerPredictor:
+def make_predictor(
+    net: nn.Module, scorer: ErrorScorer, device: str = "cpu"
+) -> UNetPredictor | ConvTransformerPredictor:
     """The streaming form of a network, which is put into evaluation mode."""
     net.to(device).eval()
     if isinstance(net, UNet):
-        return UNetPredictor(net, judge, device)
+        return UNetPredictor(net, scorer, device)
     if isinstance(net, ConvTransformer):
-        return ConvTransformerPredictor(net, judge, device)
+        return ConvTransformerPredictor(net, scorer, device)
     raise TypeError(f"no streaming form of {type(net).__name__}")
 
 
@@ -184,7 +186,7 @@ def future_frame_checkpoint(
     *,
     reference: np.ndarray,
     training: dict,
-    judge: Judge,
+    scorer: ErrorScorer,
     decode: LearnedDecode | None = None,
 ) -> Checkpoint:
     """A checkpoint of a trained predictor, of frames in the given form, decoded that way (None: not known).
@@ -197,13 +199,13 @@ def future_frame_checkpoint(
         "arch": arch,
         "architecture": asdict(net.config),
         "preprocessing": asdict(form) | (decode.meta() if decode else {}),
-        "score": judge.meta(),
+        "score": scorer.meta(),
         "reference": [float(level) for level in reference],
         "training": training,
     }
     arrays = {k: v.detach().cpu().numpy() for k, v in net.state_dict().items()}
-    if judge.place_sums is not None:
-        arrays[PLACE_SUMS] = judge.place_sums
+    if scorer.place_sums is not None:
+        arrays[PLACE_SUMS] = scorer.place_sums
     return Checkpoint(kind=FUTURE_FRAME.name, meta=meta, arrays=arrays)
 
 
@@ -228,7 +230,7 @@ def build(name: str, checkpoint: Checkpoint, device: str) -> FutureFrameModel:
     try:
         form = FrameFormat(**{k: v for k, v in meta["preprocessing"].items() if k != "decode"})
         check_sizes(config, form)
-        judge = read_judge(checkpoint, form)
+        scorer = read_scorer(checkpoint, form)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{name}: the checkpoint's preprocessing cannot be used ({error}); train it again with "
@@ -236,26 +238,26 @@ def build(name: str, checkpoint: Checkpoint, device: str) -> FutureFrameModel:
         ) from error
     net = module(config)
     load_weights(name, net, {key: array for key, array in checkpoint.arrays.items() if key != PLACE_SUMS}, device)
-    predictor = make_predictor(net, judge, device)
-    return FutureFrameModel(name, checkpoint.sha256, predictor, judge, form, read_reference(name, checkpoint))
+    predictor = make_predictor(net, scorer, device)
+    return FutureFrameModel(name, checkpoint.sha256, predictor, scorer, form, read_reference(name, checkpoint))
 
 
-def read_judge(checkpoint: Checkpoint, form: FrameFormat) -> Judge:
-    """The judge that a checkpoint describes. Raises KeyError, TypeError or ValueError when it does not fit together."""
+def read_scorer(checkpoint: Checkpoint, form: FrameFormat) -> ErrorScorer:
+    """The scorer that a checkpoint describes. Raises KeyError, TypeError or ValueError when it does not fit."""
     score = dict(checkpoint.meta["score"])
     by = score.pop("by", "picture")  # the first checkpoints do not say
     if by == "picture":
-        judge = PictureJudge(**score)
-        if not 0 <= judge.patch_px <= min(form.height, form.width):
-            raise ValueError(f"patch_px must lie within 0..{min(form.height, form.width)}, got {judge.patch_px}")
-        return judge
+        scorer = PictureScorer(**score)
+        if not 0 <= scorer.patch_px <= min(form.height, form.width):
+            raise ValueError(f"patch_px must lie within 0..{min(form.height, form.width)}, got {scorer.patch_px}")
+        return scorer
     if by != "place":
         raise ValueError(f"scores are by picture or by place, not by {by!r}")
     squares, sums = Squares(**score), checkpoint.arrays[PLACE_SUMS]
     expected = (3, *squares.grid(form.height, form.width))
     if sums.shape != expected or not np.isfinite(sums).all():
         raise ValueError(f"{PLACE_SUMS} must be finite {expected}, got {sums.shape}")
-    return PlaceJudge(squares, sums)
+    return PlaceScorer(squares, sums)
 
 
 def read_reference(name: str, checkpoint: Checkpoint) -> np.ndarray:

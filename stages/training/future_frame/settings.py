@@ -10,14 +10,14 @@ from typing import Literal
 from stages.decode.learned import LearnedDecode
 from stages.temporal.future_frame.conv_transformer import ConvTransformerConfig
 from stages.temporal.future_frame.format import FrameFormat
-from stages.temporal.future_frame.judge import Squares
+from stages.temporal.future_frame.scorer import Squares
 from stages.temporal.future_frame.stage import check_sizes
 from stages.temporal.future_frame.unet import LossWeights, UNetConfig
 
 Arch = Literal["unet", "conv_transformer"]
 Size = Literal["small", "medium", "paper"]
 Score = Literal["place", "square", "picture"]
-"""How frames are judged: squares by what is normal at their place, the worst square, the whole picture (published)."""
+"""How frames are scored: squares by what is normal at their place, the worst square, the whole picture (published)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

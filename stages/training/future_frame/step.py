@@ -30,7 +30,7 @@ class Critic(NamedTuple):
     sees_past: bool
     """It judges the frames before together with the new one."""
 
-    def judge(self, past: Tensor, frame: Tensor) -> Tensor:
+    def realness(self, past: Tensor, frame: Tensor) -> Tensor:
         """Past (B, t_in, C, H, W), frame (B, C, H, W) -> float32 patches in [0, 1]."""
         if self.sees_past:
             frame = torch.cat([past, frame[:, None]], 1).transpose(1, 2)
@@ -66,7 +66,7 @@ def train_step(
     judged_wrong = 0.0
     for critic in critics:
         with half:
-            views = critic.judge(past, real), critic.judge(past, predicted.detach())
+            views = critic.realness(past, real), critic.realness(past, predicted.detach())
         loss = discriminator_loss(*views)
         critic.optimiser.zero_grad()
         torch.autograd.backward(loss)
@@ -75,7 +75,7 @@ def train_step(
     for critic in critics:
         critic.net.requires_grad_(False)
     with half:
-        judged = [critic.judge(past, predicted) for critic in critics] or [real.new_ones(1)]
+        judged = [critic.realness(past, predicted) for critic in critics] or [real.new_ones(1)]
     moved = displacement(predicted, real)
     terms = generator_loss(predicted, real, (moved, torch.zeros_like(moved)), judged[0], weights)
     others = sum((adversarial_loss(j) for j in judged[1:]), start=real.new_zeros(()))

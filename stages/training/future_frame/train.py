@@ -20,7 +20,7 @@ from stages.files.checkpoint import Checkpoint
 from stages.messages import REFERENCE_LEVELS
 from stages.stage import State
 from stages.temporal.future_frame.format import to_unit
-from stages.temporal.future_frame.judge import Judge, PictureJudge, PlaceJudge, place_sums_of
+from stages.temporal.future_frame.scorer import ErrorScorer, PictureScorer, PlaceScorer, place_sums_of
 from stages.temporal.future_frame.stage import Predictor, future_frame_checkpoint, make_predictor
 from stages.temporal.future_frame.unet import psnr
 from stages.training.future_frame.footage import Clip, fingerprint, hold_out
@@ -146,7 +146,7 @@ class Training:
         settings, t_in = self.settings, self.settings.network.t_in
         predictor = make_predictor(self.generator, self._comparing(), self._device)
         held = [self._errors(predictor, clip) for clip in self._held_out]
-        judge, normal = self._judges(predictor, held)
+        scorer, normal = self._scorers(predictor, held)
         times = [clip.times_s[t_in:][: len(errors)] for clip, errors in zip(self._held_out, held, strict=True)]
         scores = np.concatenate([normal.scores(*seen, {})[0] for seen in zip(held, times, strict=True)])
         reference = np.quantile(scores, REFERENCE_LEVELS)
@@ -158,18 +158,18 @@ class Training:
             "settings": describe(settings),
         }
         return future_frame_checkpoint(
-            self.generator, settings.form, reference=reference, training=training, judge=judge, decode=settings.decode
+            self.generator, settings.form, reference=reference, training=training, scorer=scorer, decode=settings.decode
         )
 
-    def _comparing(self) -> Judge:
-        """Sees what the final judge will see, before anything is known of what is normal."""
+    def _comparing(self) -> ErrorScorer:
+        """Sees what the final scorer will see, before anything is known of what is normal."""
         squares, form = self.settings.squares, self.settings.form
         if self.settings.score == "place":
-            return PlaceJudge(squares, np.zeros((3, *squares.grid(form.height, form.width))))
-        return PictureJudge(patch_px=squares.window_px if self.settings.score == "square" else 0)
+            return PlaceScorer(squares, np.zeros((3, *squares.grid(form.height, form.width))))
+        return PictureScorer(patch_px=squares.window_px if self.settings.score == "square" else 0)
 
-    def _judges(self, predictor: Predictor, held: Sequence[np.ndarray]) -> tuple[Judge, Judge]:
-        """The final judge, and one for the footage held out (its errors are `held`), which knows nothing of it."""
+    def _scorers(self, predictor: Predictor, held: Sequence[np.ndarray]) -> tuple[ErrorScorer, ErrorScorer]:
+        """The final scorer, and one for the footage held out (its errors are `held`), which knows nothing of it."""
         if self.settings.score != "place":
             return self._comparing(), self._comparing()
         squares, of_held = self.settings.squares, place_sums_of(held)
@@ -179,7 +179,7 @@ class Training:
                 "nothing moves in the normal footage, so that nobody knows what is normal where: give footage with "
                 "ordinary motion, or --score picture"
             )
-        return PlaceJudge(squares, trained + of_held), PlaceJudge(squares, trained)
+        return PlaceScorer(squares, trained + of_held), PlaceScorer(squares, trained)
 
     def _errors(self, predictor: Predictor, clip: Clip) -> np.ndarray:
         """Of the predicted frames of a clip, or of its first ones if there are too many; in pieces, as live."""

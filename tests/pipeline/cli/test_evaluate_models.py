@@ -31,7 +31,7 @@ from stages.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from stages.files.manifest import ManifestEntry, read_manifest
 from stages.temporal.future_frame.conv_transformer import ConvTransformer, ConvTransformerConfig
 from stages.temporal.future_frame.format import FrameFormat
-from stages.temporal.future_frame.judge import PictureJudge
+from stages.temporal.future_frame.scorer import PictureScorer
 from stages.temporal.future_frame.stage import future_frame_checkpoint
 from stages.temporal.future_frame.unet import UNet, UNetConfig
 from stages.temporal.registry import whole_video_scorer
@@ -307,7 +307,7 @@ def test_three_models_of_one_video_have_a_raw_column_and_figures_each(tmp_path: 
     )
     models: list[object] = ["--model", fitted()]
     for i, net in enumerate(nets):
-        made = future_frame_checkpoint(net, form, reference=-50 + 30 * RISING, training={}, judge=PictureJudge())
+        made = future_frame_checkpoint(net, form, reference=-50 + 30 * RISING, training={}, scorer=PictureScorer())
         save_checkpoint(tmp_path / f"ff{i}", made)
         models += ["--model", tmp_path / f"ff{i}"]
     done = oddwatch("evaluate", "--manifest", tmp_path / "m.jsonl", *models, "--out", tmp_path / "out")

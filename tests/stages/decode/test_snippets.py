@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.decode.frames import LONGEST, DamageGate
+from stages.decode.frames import GATE_FRAMES, DamageGate
 from stages.decode.snippets import DecodedFrame, DecodeOutput, Run, SnippetBuilder
 from stages.decode.timestamps import PresentationClock
 from stages.messages import End, Gap, Prior, Snippet
@@ -206,4 +206,4 @@ def test_a_camera_without_keyframes_is_not_shut_out_for_ever() -> None:
     gate = DamageGate()
     gate.shut()
 
-    assert sum(bool(gate.fault(frame())) for _ in range(2 * LONGEST)) == LONGEST - 1
+    assert sum(bool(gate.fault(frame())) for _ in range(2 * GATE_FRAMES)) == GATE_FRAMES - 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from dense_makers import seed_weights, through_redis
-from frame_makers import FORM, JUDGES, cut, moving, seeded_checkpoint, snippet, streamed
+from frame_makers import FORM, SCORERS, cut, moving, seeded_checkpoint, snippet, streamed
 
 from stages.temporal.future_frame.conv_transformer import (
     ConvTransformer,
@@ -105,7 +105,7 @@ def test_scores_are_those_of_each_frame_predicted_alone(config):
 def test_any_cutting_into_snippets_gives_the_same_scores(seed):
     rng = np.random.default_rng(seed)
     pixels = moving(30, seed)
-    stage = stage_of(judge=JUDGES[seed % 3])
+    stage = stage_of(scorer=SCORERS[seed % 3])
     whole = streamed(stage, pixels, [pixels])
     pieces = list(cut(pixels, rng))
     np.testing.assert_allclose(streamed(stage, pixels, pieces, through_redis)[4:], whole[4:], rtol=1e-5)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from dense_makers import relative_error, seed_weights, through_redis
-from frame_makers import FORM, JUDGES, cut, moving, seeded_checkpoint, snippet, streamed
+from frame_makers import FORM, SCORERS, cut, moving, seeded_checkpoint, snippet, streamed
 from places import DATA
 from torch.nn import functional as F
 
@@ -13,7 +13,7 @@ from stages.errors import CheckpointError, ConfigError
 from stages.files.checkpoint import load_checkpoint, save_checkpoint
 from stages.messages import REFERENCE_LEVELS, Prior
 from stages.temporal.future_frame.format import FrameFormat, to_unit
-from stages.temporal.future_frame.judge import PictureJudge
+from stages.temporal.future_frame.scorer import PictureScorer
 from stages.temporal.future_frame.stage import make_predictor
 from stages.temporal.future_frame.unet import (
     LossWeights,
@@ -205,7 +205,7 @@ def test_scores_are_those_of_each_frame_predicted_alone(net):
 def test_any_cutting_into_snippets_gives_the_same_scores(seed):
     rng = np.random.default_rng(seed)
     pixels = moving(30, seed)
-    stage = stage_of(judge=JUDGES[seed % 3])
+    stage = stage_of(scorer=SCORERS[seed % 3])
     whole = streamed(stage, pixels, [pixels])
     pieces = list(cut(pixels, rng))
     np.testing.assert_allclose(streamed(stage, pixels, pieces, through_redis)[4:], whole[4:], rtol=1e-5)
@@ -292,7 +292,7 @@ def test_published_weights_load_by_their_published_names(golden, published):
     theirs = {published_name(key): value for key, value in published.state_dict().items()}
     net = UNet(UNetConfig())
     net.load_state_dict({key: theirs[published_name(key)] for key in net.state_dict()})
-    predictor = make_predictor(net, PictureJudge())
+    predictor = make_predictor(net, PictureScorer())
     frames = FrameFormat(height=16, width=16, order="bgr").frames(moving(6, height=20, width=20))
     errors, _ = predictor.advance(frames, {})
     with torch.no_grad():

@@ -12,7 +12,7 @@ from stages.files.checkpoint import load_checkpoint, save_checkpoint
 from stages.messages import REFERENCE_LEVELS
 from stages.temporal.future_frame.conv_transformer import ConvTransformerConfig
 from stages.temporal.future_frame.format import to_unit
-from stages.temporal.future_frame.judge import Squares
+from stages.temporal.future_frame.scorer import Squares
 from stages.temporal.future_frame.stage import PLACE_SUMS
 from stages.temporal.future_frame.unet import LossWeights, UNetConfig
 from stages.temporal.registry import build_model
@@ -204,7 +204,7 @@ def test_the_video_discriminator_gets_the_frames_before_and_the_new_one():
         shapes.append(images)
         return images
 
-    Critic(net, None, True).judge(past, frame)
+    Critic(net, None, True).realness(past, frame)
     assert shapes[0].shape == (2, 1, 5, 16, 24)
     assert shapes[0][:, :, -1].min() == 1
     assert shapes[0][:, :, :-1].max() == 0

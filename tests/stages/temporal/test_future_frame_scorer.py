@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from frame_makers import FORM, SQUARES, cut, moving, place_judge, seeded_checkpoint, snippet, streamed
+from frame_makers import FORM, SQUARES, cut, moving, place_scorer, seeded_checkpoint, snippet, streamed
 
 from stages.errors import CheckpointError
 from stages.files.checkpoint import load_checkpoint, save_checkpoint
 from stages.temporal.future_frame.conv_transformer import ConvTransformer, ConvTransformerConfig
 from stages.temporal.future_frame.format import to_unit
-from stages.temporal.future_frame.judge import PlaceJudge, Squares, place_sums_of
+from stages.temporal.future_frame.scorer import PlaceScorer, Squares, place_sums_of
 from stages.temporal.future_frame.stage import PLACE_SUMS
 from stages.temporal.future_frame.unet import UNet, UNetConfig, psnr
 from stages.temporal.registry import build_model
@@ -21,8 +21,8 @@ NETWORKS = [(UNet, UNetConfig(channels=1, widths=(4, 6, 8))), (ConvTransformer, 
 BOTH = pytest.mark.parametrize("network", NETWORKS, ids=["unet", "conv_transformer"])
 
 
-def stage_of(network=NETWORKS[0], judge=None):
-    return build_model("future_frame", "ff", seeded_checkpoint(*network, judge=judge or place_judge()))
+def stage_of(network=NETWORKS[0], scorer=None):
+    return build_model("future_frame", "ff", seeded_checkpoint(*network, scorer=scorer or place_scorer()))
 
 
 def frames(*pictures):
@@ -42,12 +42,12 @@ def test_a_square_error_is_that_squares_psnr_and_nothing_happens_where_nothing_c
 
 
 def test_the_same_error_is_odd_only_where_it_is_not_normal():
-    judge = place_judge()
+    scorer = place_scorer()
     far, near = (np.full((9, 7, 11), -np.inf, np.float32) for _ in range(2))
     far[:, 1, 2:8] = near[:, 6, 2:8] = -6.5
     times_s = np.arange(9) / 10
-    assert judge.scores(far, times_s, {})[0][-1] > judge.scores(near, times_s, {})[0][-1] + 0.1
-    still = judge.scores(np.full((9, 7, 11), -np.inf, np.float32), times_s, {})[0]
+    assert scorer.scores(far, times_s, {})[0][-1] > scorer.scores(near, times_s, {})[0][-1] + 0.1
+    still = scorer.scores(np.full((9, 7, 11), -np.inf, np.float32), times_s, {})[0]
     np.testing.assert_allclose(still, -1)
 
 
@@ -59,11 +59,11 @@ def test_what_is_normal_where_is_learned_from_what_moves():
     sums = place_sums_of([maps[:150], maps[150:]])
     np.testing.assert_allclose(sums, place_sums_of([maps]), rtol=1e-12)
     assert sums[0].sum() == np.isfinite(maps).sum()
-    judge = PlaceJudge(SQUARES, sums)
+    scorer = PlaceScorer(SQUARES, sums)
     at = np.arange(30) / 10
     top, bottom = (np.full((30, 7, 11), -np.inf, np.float32) for _ in range(2))
     top[:, 0], bottom[:, 6] = -6, -6
-    assert judge.scores(top, at, {})[0][-1] > judge.scores(bottom, at, {})[0][-1]
+    assert scorer.scores(top, at, {})[0][-1] > scorer.scores(bottom, at, {})[0][-1]
 
 
 @BOTH
@@ -100,7 +100,7 @@ def test_what_is_remembered_does_not_grow(network):
 
 
 def test_a_checkpoint_keeps_what_is_normal_where(tmp_path):
-    made = seeded_checkpoint(*NETWORKS[0], judge=place_judge())
+    made = seeded_checkpoint(*NETWORKS[0], scorer=place_scorer())
     save_checkpoint(tmp_path / "a.ckpt", made)
     loaded = load_checkpoint(tmp_path / "a.ckpt")
     assert loaded.meta["score"] == {"by": "place", "window_px": 4, "stride_px": 2, "least_change": 2e-4}
@@ -136,7 +136,7 @@ def test_a_checkpoint_of_the_first_version_scores_as_it_did():
     ],
 )
 def test_a_checkpoint_that_does_not_fit_together_is_refused(damage, message):
-    checkpoint = seeded_checkpoint(*NETWORKS[0], judge=place_judge())
+    checkpoint = seeded_checkpoint(*NETWORKS[0], scorer=place_scorer())
     damage(checkpoint)
     with pytest.raises(CheckpointError, match=message):
         build_model("future_frame", "ff", checkpoint)

@@ -1,4 +1,4 @@
-"""How a predicted frame is judged: by the whole picture, by its worst square, or square by square and by where it is.
+"""How a predicted frame is scored: by the whole picture, by its worst square, or square by square and by where it is.
 
 PSNR of the whole picture is published. The other two are ours: a bicycle is a hundredth of the picture, and whoever
 walks near the camera is predicted worse than whoever walks far away. What is normal where is measured as in `novelty`.
@@ -25,7 +25,7 @@ SQUARES = 8, 24
 """A square is the first part of the picture's height, and the next one begins the second part of it further on."""
 
 
-class Judge(Protocol):
+class ErrorScorer(Protocol):
     """Compares predicted frames with real ones, then makes scores of what it saw."""
 
     @property
@@ -47,7 +47,7 @@ class Judge(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PictureJudge:
+class PictureScorer:
     """-PSNR of the picture, or of its worst square."""
 
     patch_px: int = 0
@@ -69,7 +69,7 @@ class PictureJudge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Squares:
-    """The squares that a picture is judged by."""
+    """The squares that a picture is scored by."""
 
     window_px: int
     stride_px: int
@@ -102,7 +102,7 @@ class Squares:
         return F.avg_pool2d(squared, self.window_px, self.stride_px)[:, 0]
 
 
-class PlaceJudge:
+class PlaceScorer:
     """How many deviations worse than normal at their place the worst squares are, over half a second.
 
     State: as of `novelty.oddness.pool`.
