@@ -12,8 +12,8 @@ import typer
 
 from pipeline.cli.evaluate.command import judge, write_plots
 from pipeline.cli.fit import fit_checkpoint
+from pipeline.cli.models import named_models
 from pipeline.cli.progress import ProgressBar
-from pipeline.cli.session import named_models
 from pipeline.config.load import load_config
 from stages.alerting.alert import alert_line
 from stages.text import counted

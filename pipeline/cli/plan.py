@@ -19,7 +19,8 @@ from pipeline.bus.streams import Bus, connect
 from pipeline.cameras.spec import CameraSpec, make_spec
 from pipeline.capacity.formula import MIB, Costs, Demand, Machine, Plan, make_plan
 from pipeline.capacity.rehearse import BusCosts, rehearse
-from pipeline.cli.session import cores, named_models
+from pipeline.cli.models import named_models
+from pipeline.cli.session import cores
 from pipeline.config.load import load_config
 from pipeline.config.schema import Config
 from stages.costs.stubs import SampleOutputs

@@ -1,4 +1,4 @@
-"""What commands share: a Redis to work on, the workers of this host, models named on the command line."""
+"""What commands share: a Redis to work on, and the workers of this host."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.bus.embedded import EmbeddedServer, running_servers
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import Bus, connect, hide_password
 from pipeline.cameras.spec import STAGES, CameraSpec
-from pipeline.config.schema import Config, ModelConfig
+from pipeline.config.schema import Config
 from pipeline.processes.settings import WorkerSettings
 from pipeline.supervisor.supervisor import LocalWorkers
 from pipeline.workers.build import check_engine
 from stages.errors import UsageError
-
-if TYPE_CHECKING:
-    from stages.files.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,24 +110,3 @@ def _preload(specs: Sequence[CameraSpec]) -> list[str]:
 def cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def named_models(checkpoints: Sequence[Path]) -> dict[str, ModelConfig]:
-    """`--model` options as configuration: each named by its kind, a second of a kind with a number."""
-    from stages.files.checkpoint import read_kind
-
-    models: dict[str, ModelConfig] = {}
-    for path in checkpoints:
-        kind = read_kind(path)
-        name, n = kind, 2
-        while name in models:
-            name, n = f"{kind}-{n}", n + 1
-        models[name] = ModelConfig(checkpoint=path, kind=kind)
-    return models
-
-
-def checkpoints_of(config: Config) -> dict[str, Checkpoint]:
-    """The checkpoints of the models that have one, by the models' names. Raises CheckpointError."""
-    from stages.files.checkpoint import load_checkpoint
-
-    return {name: load_checkpoint(m.checkpoint) for name, m in config.models.items() if m.checkpoint is not None}

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.evaluate.figures import metric_lines
-from pipeline.cli.evaluate.judging import VideoScores, judge_scored, unjudged_line
+from pipeline.cli.evaluate.judging import judge_scored, unjudged_line
+from pipeline.cli.evaluate.video_scores import VideoScores
+from pipeline.cli.models import checkpoints_of, named_models
 from pipeline.cli.score.result import ScoreResult
 from pipeline.cli.score.run import score_files
-from pipeline.cli.session import checkpoints_of, named_models
 from pipeline.config.load import load_config
 from pipeline.config.schema import Config
 from stages.errors import UsageError

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.cli.evaluate.judging import VideoScores
+from pipeline.cli.evaluate.video_scores import VideoScores
+from pipeline.cli.models import checkpoints_of
 from pipeline.cli.progress import frame_counter
 from pipeline.cli.score.run import score_files
-from pipeline.cli.session import checkpoints_of
 from pipeline.config.schema import Config
 from stages.errors import ConfigError, OddwatchError, UsageError
 from stages.text import counted

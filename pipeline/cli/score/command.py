@@ -9,11 +9,9 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.models import named_models
 from pipeline.cli.score.report import write_score_report
 from pipeline.cli.score.run import score_files
-from pipeline.cli.session import (
-    named_models,
-)
 from pipeline.config.load import load_config
 from stages.text import counted
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from dataclasses import replace
 from functools import partial
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.progress import ProgressBar
+from pipeline.cli.session import cores
 from pipeline.config.load import load_config
 from stages.errors import UsageError
 from stages.text import counted
@@ -68,7 +68,7 @@ def future_frame(
     decode = parts.decode.settings(analysis_height(None))
     settings = _settings(arch, size, score, batch, learning_rate, adversarial, decode, mixed, device)
     budget = _budget(size, iterations, minutes)
-    torch.set_num_threads(threads or _cores())
+    torch.set_num_threads(threads or cores())
     if len(entries) < len(listed):
         typer.echo(
             f"left out for their anomalies: {len(listed) - len(entries)} of {counted(len(listed), 'video')}", err=True
@@ -141,10 +141,6 @@ def _budget(size: str, iterations: int | None, minutes: float | None) -> Budget:
     if iterations is not None or not 0 < minutes < math.inf:
         raise UsageError("--minutes: give a positive number, and not --iterations as well")
     return Budget(seconds=minutes * 60)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def _clips(entries: list[ManifestEntry], decode: DecodeSettings, settings: TrainSettings) -> list[Clip]:

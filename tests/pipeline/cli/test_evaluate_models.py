@@ -15,7 +15,7 @@ from plugged import plug_in
 
 from pipeline.cli.evaluate.judging import judge_scored, unjudged_line
 from pipeline.cli.evaluate.offline import score_as_published, score_feature_files
-from pipeline.cli.session import named_models
+from pipeline.cli.models import named_models
 from pipeline.config.schema import Config, ModelConfig, WorkersConfig
 from stages.alerting.fusion import calibrate
 from stages.alerting.settings import AlertSettings
