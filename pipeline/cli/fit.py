@@ -48,7 +48,7 @@ def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | N
     sources = expand(normal)
     check_writable(out.parent)
     for source in sources:
-        if source.kind == "live":
+        if source.live:
             raise UsageError(
                 f"{source.redacted}: fit on recorded footage; a live camera learns by itself in 'oddwatch run'"
             )
