@@ -177,7 +177,7 @@ class Config(Section):
     """Name -> live camera; see cameras.example.yaml."""
     redis: RedisConfig = RedisConfig()
     decode: DecodeConfig = DecodeConfig()
-    models: dict[str, ModelConfig] = Field(default_factory=lambda: {"novelty": ModelConfig()}, min_length=1)
+    models: dict[str, ModelConfig] = Field(default_factory=lambda: {ModelConfig().kind: ModelConfig()}, min_length=1)
     """Name -> temporal model; the name is the model's column in the score files."""
     alerts: AlertSettings = AlertSettings()
     sinks: dict[str, SinkConfig] = {}
