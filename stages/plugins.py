@@ -62,7 +62,7 @@ class Plugins(Generic[K]):
         """
         claims = _installed(self.group).get(name, ())
         if not claims:
-            raise ConfigError(f"unknown {self.noun} {name!r}; known: {', '.join(self.names())}")
+            raise ConfigError(f"unknown {self.noun} {name!r}; known: {', '.join(self.names()) or 'none'}")
         if len(claims) > 1:
             packages = " and ".join(sorted(_package(entry) for entry in claims))
             raise ConfigError(f"{self.noun} {name!r} is registered by {packages}; uninstall one of them")

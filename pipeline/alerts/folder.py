@@ -1,33 +1,40 @@
-"""Where alerts go besides the stream: JSON lines and pictures in a folder."""
+"""A sink that is a folder: alerts as JSON lines, and their pictures."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-from pipeline.bus.streams import Bus
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.alerts.sinks import SinkKind
 from stages.files.atomic import cannot_write, write_whole
 
-GROUP = "jsonl"
 TAIL_BYTES = 65536
 """More than a line."""
 
 
-class JsonLines:
+class FolderOptions(BaseModel):
+    """What a configuration says of a sink of kind `folder`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    folder: Path
+
+
+class FolderSink:
     """Appends every alert message to `<folder>/alerts.jsonl` once, and its picture to `<folder>/snapshots/`.
 
-    Reads through a consumer group, so what came while nobody listened is written later. An alert whose line was
-    written but not acknowledged (a crash between the two) is recognised by the stream id kept in the line.
+    An alert whose line was written but not acknowledged (a crash between the two) is recognised by the stream id kept
+    in the line.
     """
 
-    def __init__(self, bus: Bus, folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         """Raises OddwatchError when the folder cannot be written."""
-        self._bus = bus
         self._folder = folder
         self._path = folder / "alerts.jsonl"
-        bus.ensure_groups(bus.keys.alerts, [GROUP])
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _cut_torn_line(self._path)
@@ -36,34 +43,31 @@ class JsonLines:
         except OSError as error:
             raise cannot_write(self._path, error) from error
 
-    def turn(self) -> list[dict]:
-        """Write what is new; returns it. Raises OddwatchError when the disk is full (nothing is lost then)."""
-        keys = self._bus.keys
-        written: list[dict] = []
-        for start in ("0", ">"):
-            reply = self._bus.client.xreadgroup(GROUP, GROUP, {keys.alerts: start}, count=100)
-            for entry_id, fields in reply[0][1] if reply else []:
-                if fields and entry_id.decode() not in self._last:
-                    written.append(self._write(entry_id.decode(), json.loads(fields[b"alert"])))
-                self._bus.client.xack(keys.alerts, GROUP, entry_id)
-        return written
-
-    def _write(self, entry_id: str, alert: dict[str, Any]) -> dict:
-        picture = self._bus.client.get(alert["snapshot"]) if alert["snapshot"] else None
+    def deliver(self, alert: dict[str, Any], picture: bytes | None) -> None:
+        """Raises OddwatchError when the disk is full."""
+        if alert.get("entry") in self._last:
+            return
         if picture is not None:
             alert["snapshot"] = f"snapshots/{alert['id']}.jpg"
             write_whole(self._folder / alert["snapshot"], picture)
         try:
-            self._file.write(json.dumps(alert | {"entry": entry_id}) + "\n")
+            self._file.write(json.dumps(alert) + "\n")
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
             raise cannot_write(self._path, error) from error
-        self._last = {entry_id}
-        return alert
+        self._last = {alert["entry"]} if "entry" in alert else set()
 
     def close(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+def _open(options: FolderOptions) -> FolderSink:
+    return FolderSink(options.folder)
+
+
+FOLDER = SinkKind(name="folder", options=FolderOptions, open=_open)
 
 
 def _cut_torn_line(path: Path) -> None:

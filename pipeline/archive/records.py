@@ -40,6 +40,8 @@ class FileResult(BaseModel):
     alerts: list[dict] = []
     """Alert messages in order, snapshots as paths relative to --out."""
     status: str
+    told: list[str] = []
+    """Sinks that have been told of the alerts."""
     csv_sha256: str = ""
     """Of the scores, so that another file's are never taken for these."""
 

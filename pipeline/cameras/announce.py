@@ -32,7 +32,7 @@ def live_specs(config: Config, path: Path) -> list[CameraSpec]:
             except UsageError as error:
                 raise UsageError(f"{path}: cameras.{name}.source: {error}") from error
             spec = make_spec(
-                config, camera=name, source=source.redacted, kind="live",
+                config, camera=name, source=source.redacted, kind=source.kind,
                 decode=camera.decode, models=camera.models, alerts=camera.alerts,
             )  # fmt: skip
             specs.append(spec.model_copy(update={"origin": origin_of(path)}))

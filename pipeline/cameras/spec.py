@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,6 +16,7 @@ from pipeline.cameras.resolve import resolve_decode
 from pipeline.config.schema import Config, DecodeConfig, ModelConfig, settings_hash
 from stages.alerting.settings import AlertSettings
 from stages.decode.settings import DecodeSettings
+from stages.decode.sources.registry import SOURCES
 from stages.errors import ConfigError
 
 STAGES = ("decode", "features", "temporal", "alerting")
@@ -29,7 +30,8 @@ class CameraSpec(BaseModel):
     live: bool
     source: str
     """A file's absolute path; for a live camera its address without login."""
-    kind: Literal["file", "images", "live"]
+    kind: str
+    """Name of its SourceKind."""
     run_ms: int = 0
     """Files: the run they are scored as. Live: 0, the decoder opens runs."""
     height: int
@@ -115,7 +117,7 @@ def make_spec(
     *,
     camera: str,
     source: str,
-    kind: Literal["file", "images", "live"],
+    kind: str,
     run_ms: int = 0,
     decode: DecodeConfig | None = None,
     models: Mapping[str, ModelConfig] | None = None,
@@ -140,7 +142,7 @@ def make_spec(
     # Where a checkpoint lies does not change a score; what it holds does.
     identity = {n: (m.kind, m.features, m.sha256) for n, m in specs.items()}
     return CameraSpec(
-        camera=camera, source=source, kind=kind, live=kind == "live", run_ms=run_ms,
+        camera=camera, source=source, kind=kind, live=SOURCES.get(kind).live, run_ms=run_ms,
         stream_mb=config.redis.stream_mb, max_deliveries=config.runtime.max_deliveries,
         join_wait_s=config.runtime.join_wait_s,
         config_hash=settings_hash(decode, alerts, identity, str(values["height"])), **values,

@@ -19,6 +19,7 @@ from pipeline.cli.session import redis_url
 from pipeline.config.load import load_config
 from pipeline.config.schema import CameraConfig, Config
 from pipeline.pixels.memory import host_id, shm_root
+from stages.decode.sources.kinds import LIVE
 from stages.errors import OddwatchError
 
 
@@ -93,7 +94,7 @@ def _models(config: Config) -> list[Finding]:
         camera = config.cameras.get(name)
         try:
             spec = make_spec(
-                config, camera=name, source="", kind="live",
+                config, camera=name, source="", kind=LIVE.name,
                 models=camera.models if camera else None, decode=camera.decode if camera else None,
             )  # fmt: skip
             for stage in (*spec.stages("features"), *spec.stages("temporal")):
@@ -114,8 +115,8 @@ def _camera(config: Config, name: str, camera: CameraConfig) -> Finding:
     """One picture, or the reason why not."""
     import time
 
+    from stages.decode.read import read_live
     from stages.decode.source import live_source
-    from stages.decode.sources.camera import read_live
     from stages.features.registry import analysis_height
     from stages.messages import Snippet
 

@@ -15,6 +15,7 @@ from pipeline.cli.fit import fit_checkpoint
 from pipeline.cli.models import named_models
 from pipeline.cli.progress import ProgressBar
 from pipeline.config.load import load_config
+from pipeline.config.schema import ModelConfig
 from stages.alerting.alert import alert_line
 from stages.text import counted
 
@@ -37,7 +38,7 @@ def demo(
         footage = make_demo(out / "footage", on_frame=lambda done, total: bar.show(done / total, f"{done} frames"))
     _say("2. Learning what is normal from the normal footage (motion features, novelty model)")
     checkpoint = out / "courtyard.safetensors"
-    clips, frames = fit_checkpoint([str(p) for p in footage.normal], checkpoint, "motion", config)
+    clips, frames = fit_checkpoint([str(p) for p in footage.normal], checkpoint, ModelConfig().features, config)
     _say(f"   learned from {counted(frames, 'frame')} of {counted(clips, 'clip')}")
     _say("3. Scoring the test through all stages, linked by Redis Streams; alerts as they come:")
     settings = settings.model_copy(update={"models": named_models([checkpoint])})

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pipeline.config.load import load_config
+from pipeline.config.schema import ModelConfig
 from stages.errors import UsageError
 from stages.text import counted
 
@@ -18,7 +19,7 @@ from stages.text import counted
 def fit(
     normal: Annotated[list[str], typer.Option("--normal", help="Footage in which nothing odd happens; repeatable.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.")],
-    features: Annotated[str, typer.Option(help="Feature extractor: motion, i3d, ...")] = "motion",
+    features: Annotated[str, typer.Option(help="Feature extractor: motion, i3d, ...")] = ModelConfig().features,
     config: Annotated[Path | None, typer.Option(help="Configuration file; its decode section is used.")] = None,
 ) -> None:
     """Fit `novelty` on normal footage."""
@@ -48,7 +49,7 @@ def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | N
     sources = expand(normal)
     check_writable(out.parent)
     for source in sources:
-        if source.kind == "live":
+        if source.live:
             raise UsageError(
                 f"{source.redacted}: fit on recorded footage; a live camera learns by itself in 'oddwatch run'"
             )

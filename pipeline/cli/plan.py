@@ -24,6 +24,7 @@ from pipeline.cli.session import cores
 from pipeline.config.load import load_config
 from pipeline.config.schema import Config
 from stages.costs.stubs import SampleOutputs
+from stages.decode.sources.kinds import LIVE
 from stages.text import counted
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def plan(
     settings = load_config(config)
     if model:
         settings = settings.model_copy(update={"models": named_models(model)})
-    spec = make_spec(settings, camera="plan", source="plan", kind="live")
+    spec = make_spec(settings, camera="plan", source="plan", kind=LIVE.name)
     with tempfile.TemporaryDirectory(prefix="oddwatch-plan-") as folder:
         path = sample or _made(Path(folder), codec, height, fps, mbit)
         facts = _facts(path)

@@ -95,6 +95,7 @@ def local_workers(config: Config, told: WorkerSettings, specs: Sequence[CameraSp
 
 def _preload(specs: Sequence[CameraSpec]) -> list[str]:
     """Modules worth importing once for all workers of this host."""
+    from stages.decode.sources.registry import SOURCES
     from stages.features.registry import EXTRACTORS
     from stages.plugins import module_of
     from stages.temporal.registry import MODELS
@@ -102,6 +103,7 @@ def _preload(specs: Sequence[CameraSpec]) -> list[str]:
     models = {m for spec in specs for m in spec.models.values()}
     return [
         "pipeline.workers.loop", "pipeline.ingest.worker", "pipeline.workers.alerting", "stages.decode.read",
+        *sorted({module_of(SOURCES.get(spec.kind).read) for spec in specs}),
         *sorted({module_of(EXTRACTORS.get(m.features).build) for m in models if m.features is not None}),
         *sorted({module_of(MODELS.get(m.kind).build) for m in models}),
     ]  # fmt: skip

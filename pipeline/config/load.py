@@ -109,6 +109,7 @@ def _resolve_paths(config: Config, folder: Path) -> Config:
         update={
             "models": {n: model(m) for n, m in config.models.items()},
             "cameras": {n: camera(c) for n, c in config.cameras.items()},
+            "sinks": {n: sink.below(folder) for n, sink in config.sinks.items()},
             "output": output,
         }
     )

@@ -13,8 +13,10 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pipeline.alerts.sinks import checked_options
 from stages.alerting.settings import AlertSettings
 from stages.decode.settings import DecodeSettings
+from stages.errors import OddwatchError
 from stages.messages import CAMERA_NAME
 
 
@@ -143,6 +145,31 @@ class OutputConfig(Section):
     """What is logged to stderr: debug, info, warning or error."""
 
 
+class SinkConfig(Section):
+    """A sink: its kind, and the options of that kind."""
+
+    model_config = ConfigDict(extra="allow")
+    kind: str
+    """Which kind of sink; 'folder' takes a folder: alerts.jsonl and snapshots/ in it. Its options stand beside it."""
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> SinkConfig:
+        try:
+            self.options()
+        except OddwatchError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def options(self) -> BaseModel:
+        """As the sink's own model checks them. Raises ConfigError."""
+        return checked_options(self.kind, self.model_extra or {})
+
+    def below(self, folder: Path) -> SinkConfig:
+        """With relative paths taken from that folder."""
+        paths = {key: str(folder / value) for key, value in self.options() if isinstance(value, Path)}
+        return SinkConfig.model_validate({"kind": self.kind, **(self.model_extra or {}), **paths})
+
+
 class Config(Section):
     """Everything Oddwatch can be told."""
 
@@ -150,21 +177,27 @@ class Config(Section):
     """Name -> live camera; see cameras.example.yaml."""
     redis: RedisConfig = RedisConfig()
     decode: DecodeConfig = DecodeConfig()
-    models: dict[str, ModelConfig] = Field(default_factory=lambda: {"novelty": ModelConfig()}, min_length=1)
+    models: dict[str, ModelConfig] = Field(default_factory=lambda: {ModelConfig().kind: ModelConfig()}, min_length=1)
     """Name -> temporal model; the name is the model's column in the score files."""
     alerts: AlertSettings = AlertSettings()
+    sinks: dict[str, SinkConfig] = {}
+    """Name -> where 'run' and 'score --deliver' tell alerts, besides the stream."""
     workers: WorkersConfig = WorkersConfig()
     frames: FramesConfig = FramesConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     output: OutputConfig = OutputConfig()
 
-    @field_validator("cameras", "models")
+    @field_validator("cameras", "models", "sinks")
     @classmethod
     def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
             if not CAMERA_NAME.match(name):
                 raise ValueError(f"the name {name!r} must be 1 to 64 of A-Z a-z 0-9 _ . -")
         return value
+
+    def sinks_with_options(self) -> dict[str, tuple[str, BaseModel]]:
+        """Name -> kind and checked options, for `open_sinks`."""
+        return {name: (sink.kind, sink.options()) for name, sink in self.sinks.items()}
 
     @model_validator(mode="after")
     def _no_reserved_model(self) -> Config:

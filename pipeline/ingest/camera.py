@@ -126,8 +126,8 @@ class LiveCamera:
 
     def one_run(self, restarts: Restarts) -> str:
         """From opening to the end of the connection; returns why it ended."""
+        from stages.decode.read import read_live
         from stages.decode.source import live_source
-        from stages.decode.sources.camera import read_live
 
         spec = self._publisher.spec
         run_ms = self._next_run_ms()

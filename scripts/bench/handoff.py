@@ -29,6 +29,7 @@ from pipeline.pixels.reader import FrameReader
 from pipeline.pixels.route import PixelRoute
 from pipeline.pixels.sweep import swept
 from pipeline.processes.this_process import die_with_parent
+from stages.decode.sources.kinds import FILE
 from stages.messages import Snippet
 
 SHAPE = (16, 224, 224, 3)
@@ -86,7 +87,7 @@ def _copy_s(pixels: np.ndarray, places: int) -> float:
 def _handoff_s(url: str, prefix: str, how: str, pixels: np.ndarray) -> float:
     """Seconds per snippet from a decoder's `Publisher` in another process to a reader that acknowledges each."""
     bus = Bus(connect(url), Keys(prefix))
-    spec = make_spec(Config(), camera="bench", source="/bench", kind="file", run_ms=1)
+    spec = make_spec(Config(), camera="bench", source="/bench", kind=FILE.name, run_ms=1)
     spec.ensure_streams(bus)
     lease = (bus.keys.lease(spec.camera, GROUP), "reader")
     bus.client.set(*lease)

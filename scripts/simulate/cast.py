@@ -22,6 +22,7 @@ from pipeline.ingest.publish import Publisher
 from pipeline.leases.lease import Leases
 from pipeline.workers.loop import Worker
 from stages.costs.stubs import SampleOutputs, StageOutput, looped
+from stages.decode.sources.kinds import LIVE
 from stages.messages import REFERENCE_LEVELS, Features, Scores, Snippet
 from stages.stage import Inputs, Processor, Result
 
@@ -53,7 +54,7 @@ def names(scene: Scene) -> list[str]:
 
 
 def spec_of(camera: str) -> CameraSpec:
-    return make_spec(Config(), camera=camera, source=f"rtsp://{camera}", kind="live")
+    return make_spec(Config(), camera=camera, source=f"rtsp://{camera}", kind=LIVE.name)
 
 
 def sample_outputs(scene: Scene) -> SampleOutputs:

@@ -150,7 +150,7 @@ def _described(snippets: Iterator[Snippet | Features], made: Sequence[StageOutpu
 
 def _source(path: Path) -> Source:
     sources = expand([str(path)])
-    if len(sources) != 1 or sources[0].kind != "file":
+    if len(sources) != 1 or sources[0].live or path.is_dir():
         raise UsageError(f"{path}: give one video file as --sample")
     return sources[0]
 

@@ -10,44 +10,33 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
+from stages.decode.paths import natural_key, pictures_in
 from stages.decode.redact import redact
+from stages.decode.sources.registry import SOURCES, SourceKind
 from stages.errors import UsageError
 
-# fmt: off
-VIDEO_SUFFIXES = frozenset({
-    ".264", ".265", ".3g2", ".3gp", ".amv", ".asf", ".avc", ".avi", ".dav", ".divx", ".dv", ".f4v", ".flv", ".gif",
-    ".gxf", ".h264", ".h265", ".hevc", ".ivf", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mj2", ".mjpeg", ".mjpg",
-    ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu", ".ogm", ".ogv", ".qt", ".rm",
-    ".rmvb", ".tod", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".xvid", ".y4m",
-})
-IMAGE_SUFFIXES = frozenset({
-    ".bmp", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
-})
-# fmt: on
-LIVE_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "rtp")
-REMOTE_FILE_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
-"""Over HTTP these end and have a clock of their own. Not .ts, .flv, .mjpeg: cameras serve those without end."""
-
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-DEVICE = re.compile(r"/dev/video\d+\Z")
 SAMPLE_BYTES = 1 << 20
-
-Kind = Literal["file", "images", "live"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Something that can be opened."""
 
-    kind: Kind
+    kind: str
+    """Name of its SourceKind."""
     uri: str = field(repr=False)
     """A path or an address; may hold a password, so never print it."""
     redacted: str
     """The same, fit for logs, streams, metrics and reports."""
     camera: str
     """Matches stages.messages.CAMERA_NAME."""
+
+    @property
+    def live(self) -> bool:
+        """Whether it never ends. Raises ConfigError for an unknown kind."""
+        return SOURCES.get(self.kind).live
 
 
 def expand(paths: Sequence[str]) -> list[Source]:
@@ -56,6 +45,7 @@ def expand(paths: Sequence[str]) -> list[Source]:
     Files named outright are taken whatever their extension; folders are searched to the bottom for videos, and a
     folder within them that holds pictures and no video is one image sequence; `*`, `?`, `[...]` and `**` are globs;
     rtsp(s)://, http(s):// and the like and /dev/videoN are live, except a web address that ends like a video file.
+    Other kinds of source that are installed claim other endings, folders and addresses (SourceKind).
     Hidden files are passed over. Two files with the same content and stem share a camera name.
     Raises UsageError for a path that does not exist, a folder or a glob that holds nothing to score.
     """
@@ -69,20 +59,19 @@ def expand(paths: Sequence[str]) -> list[Source]:
 
 def live_source(uri: str, camera: str) -> Source:
     """A camera that a configuration names. Raises UsageError for an address that cannot be one."""
-    if DEVICE.match(uri):
-        return Source(kind="live", uri=uri, redacted=uri, camera=camera)
+    live = [kind for kind in SOURCES.all() if kind.live]
+    claiming = [kind for kind in live if kind.claims_address(uri)]
+    if not claiming:
+        addresses = " or ".join(kind.addresses for kind in live if kind.addresses)
+        raise UsageError(f"{redact(uri)}: not a camera; give {addresses}")
+    _refuse_spaces(uri, camera)
+    return Source(kind=claiming[0].name, uri=uri, redacted=redact(uri), camera=camera)
+
+
+def _refuse_spaces(uri: str, camera: str) -> None:
     scheme = SCHEME.match(uri)
-    if scheme is None or scheme[1].lower() not in LIVE_SCHEMES:
-        raise UsageError(f"{redact(uri)}: not a camera; give {', '.join(LIVE_SCHEMES)}:// or /dev/videoN")
-    if re.search(r"\s", uri):
+    if scheme is not None and re.search(r"\s", uri):
         raise UsageError(f"{scheme[0]}...: the address of camera {camera} holds a space; write it as %20")
-    return Source(kind="live", uri=uri, redacted=redact(uri), camera=camera)
-
-
-def natural_key(path: str | Path) -> tuple:
-    """Sorts `clip2` before `clip10`, folder by folder."""
-    parts = [re.split(r"([0-9]+)", part.casefold()) for part in str(path).split(os.sep)]
-    return [[int(s) if i % 2 else s for i, s in enumerate(part)] for part in parts], str(path)
 
 
 def camera_name(path: Path) -> str:
@@ -96,24 +85,19 @@ def camera_name(path: Path) -> str:
     return _named(path.stem, _file_digest(path))
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures directly in a folder, in natural order. Raises OSError."""
-    found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-    return sorted((p for p in found if p.is_file()), key=natural_key)
-
-
 def _meant_by(path: str) -> list[Source]:
     scheme = SCHEME.match(path)
     if scheme and scheme[1].lower() == "file":
         return _meant_by(path[len(scheme[0]) :])
-    if scheme or DEVICE.match(path):
-        return [_remote(path)]
+    kinds = SOURCES.all()
+    if scheme or any(kind.claims_address(path) for kind in kinds):
+        return [_remote(path, kinds)]
     here = Path(path).expanduser()
     try:
         if here.is_dir():
             return _in_folder(here)
         if here.is_file():
-            return [_local("file", here)]
+            return [_local(_kind_of_file(here, kinds, named=True), here)]
         if here.exists():
             raise UsageError(f"{path}: neither a file nor a folder; give videos, folders, globs or camera addresses")
     except OSError as error:
@@ -123,31 +107,41 @@ def _meant_by(path: str) -> list[Source]:
     raise UsageError(f"{path}: no such file or folder; check the path")
 
 
-def _remote(uri: str) -> Source:
+def _remote(uri: str, kinds: Sequence[SourceKind]) -> Source:
     name = _named(re.sub(SCHEME, "", redact(uri)), hashlib.sha256(redact(uri).encode()))
-    source = live_source(uri, name)
-    is_file = uri.lower().startswith("http") and Path(re.split(r"[?#]", uri)[0]).suffix.lower() in REMOTE_FILE_SUFFIXES
-    return Source(kind="file", uri=uri, redacted=source.redacted, camera=name) if is_file else source
+    recordings = [kind for kind in kinds if not kind.live and kind.claims_address(uri)]
+    if not recordings:
+        return live_source(uri, name)
+    _refuse_spaces(uri, name)
+    return Source(kind=recordings[0].name, uri=uri, redacted=redact(uri), camera=name)
 
 
-def _local(kind: Kind, path: Path) -> Source:
+def _kind_of_file(path: Path, kinds: Sequence[SourceKind], *, named: bool = False) -> SourceKind | None:
+    """`named`: whatever it is called, it is a source."""
+    claiming = [kind for kind in kinds if path.suffix.lower() in kind.suffixes]
+    return next(iter(claiming or [kind for kind in kinds if named and kind.any_file]), None)
+
+
+def _local(kind: SourceKind | None, path: Path) -> Source:
+    assert kind is not None
     try:
         name = camera_name(path)
     except OSError:
         # Whoever opens it will say what is wrong; until then it needs a name.
         name = _named(path.stem, hashlib.sha256(os.fsencode(path)))
-    return Source(kind=kind, uri=str(path), redacted=redact(str(path)), camera=name)
+    return Source(kind=kind.name, uri=str(path), redacted=redact(str(path)), camera=name)
 
 
 def _in_glob(pattern: str) -> list[Source]:
     # `*.dat` asks for those files; `*` asks for what is worth scoring.
     asked = Path(pattern).suffix != "" and not Path(pattern).suffix.endswith("*")
+    kinds = SOURCES.all()
     sources: list[Source] = []
     for path in map(Path, sorted(glob.glob(pattern, recursive=True), key=natural_key)):
         if path.is_dir() and "**" not in pattern:
             sources += _sources_below(path)
-        elif path.is_file() and (asked or path.suffix.lower() in VIDEO_SUFFIXES):
-            sources.append(_local("file", path))
+        elif path.is_file() and (kind := _kind_of_file(path, kinds, named=asked)):
+            sources.append(_local(kind, path))
     if not sources:
         raise UsageError(f"{pattern}: matches no video; check the pattern, and quote it so that the shell leaves it be")
     return sources
@@ -161,13 +155,13 @@ def _in_folder(folder: Path) -> list[Source]:
 
 
 def _sources_below(top: Path) -> list[Source]:
-    found: list[tuple[Kind, Path]] = []
+    kinds = SOURCES.all()
+    found: list[tuple[SourceKind, Path]] = []
     for folder in _folders(top):
-        names = [p for p in folder.iterdir() if not p.name.startswith(".") and not p.is_dir()]
-        videos = [p for p in names if p.suffix.lower() in VIDEO_SUFFIXES]
-        found += [("file", p) for p in videos]
-        if not videos and pictures_in(folder):
-            found.append(("images", folder))
+        files = [p for p in folder.iterdir() if not p.name.startswith(".") and not p.is_dir()]
+        sources = [(kind, p) for p in files if (kind := _kind_of_file(p, kinds))]
+        whole = () if sources else [(kind, folder) for kind in kinds if kind.claims_folder(folder)][:1]
+        found += [*sources, *whole]
     return [_local(kind, path) for kind, path in sorted(found, key=lambda item: natural_key(item[1]))]
 
 
@@ -204,7 +198,7 @@ def _file_digest(path: Path) -> hashlib._Hash:
 
 
 def _folder_digest(folder: Path) -> hashlib._Hash:
-    pictures = pictures_in(folder)
+    pictures = pictures_in(folder) or sorted((p for p in folder.iterdir() if p.is_file()), key=natural_key)
     digest = hashlib.sha256()
     for picture in pictures:
         digest.update(os.fsencode(picture.name) + f"\0{picture.stat().st_size}\0".encode())

@@ -17,10 +17,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stages.decode.settings import DecodeSettings, no_heartbeat
-from stages.decode.source import VIDEO_SUFFIXES, Source, expand, pictures_in
-from stages.decode.sources.image_folder import ImageFolder
-from stages.decode.sources.video_file import VideoFile
+from stages.decode.paths import pictures_in
+from stages.decode.read import open_recording
+from stages.decode.settings import DecodeSettings
+from stages.decode.source import Source, expand
+from stages.decode.sources.kinds import VIDEO_SUFFIXES
 from stages.errors import ConfigError, UsageError
 from stages.evaluation.ground_truth import (
     MATLAB,
@@ -56,8 +57,7 @@ class FoundVideo:
         """By the rule of this module. Raises SourceError."""
         if self.source is None:
             return len(read_features(self.path)) * ROW_FRAMES
-        kind = ImageFolder if self.source.kind == "images" else VideoFile
-        with closing(kind(self.source, DecodeSettings(), no_heartbeat).pictures()) as pictures:
+        with closing(open_recording(self.source, DecodeSettings()).pictures()) as pictures:
             return sum(1 for _ in pictures)
 
 
@@ -77,7 +77,7 @@ def videos_in(folder: Path) -> dict[str, FoundVideo]:
     found: dict[str, FoundVideo] = {}
     for source in sources:
         path = Path(source.uri)
-        name = path.name if source.kind == "images" else path.stem
+        name = path.name if path.is_dir() else path.stem
         if name in found:
             raise UsageError(f"{path} and {found[name].path}: two videos of one name; give a folder that has one")
         found[name] = FoundVideo(path, source)

@@ -44,7 +44,9 @@ def ten_crop_features(
     """
     ten_crops = getattr(extractor, "ten_crops", None)
     if ten_crops is None:
-        raise ConfigError(f"{extractor.name} describes whole pictures only; ten crops need i3d or another network")
+        raise ConfigError(
+            f"{extractor.name} describes whole pictures only; ten crops need an extractor that is a network"
+        )
     crops = []
     for message in read_messages(source, settings, 0, lambda: 0.0):
         if isinstance(message, Snippet):

@@ -18,8 +18,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from stages.decode.paths import pictures_in
 from stages.decode.settings import DecodeSettings
-from stages.decode.source import Source, pictures_in
+from stages.decode.source import Source
 from stages.errors import ConfigError, OddwatchError, SourceError
 from stages.features.of_files import clip_features
 from stages.features.registry import Extractor
@@ -109,7 +110,7 @@ def content_sha256(source: Source) -> str:
     path = Path(source.uri)
     digest = hashlib.sha256()
     try:
-        for file in pictures_in(path) if source.kind == "images" else [path]:
+        for file in pictures_in(path) if path.is_dir() else [path]:
             digest.update(b"" if file == path else f"{file.name}\0{file.stat().st_size}\0".encode())
             for block in _blocks(file):
                 digest.update(block)

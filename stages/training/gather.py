@@ -80,7 +80,7 @@ def are_feature_files(entries: Sequence[ManifestEntry]) -> bool:
 def source_of(entry: ManifestEntry) -> Source:
     """The footage of an entry. Raises UsageError when it is not one file or one folder of pictures."""
     sources = expand([str(entry.path)])
-    if len(sources) != 1 or sources[0].kind == "live":
+    if len(sources) != 1 or sources[0].live:
         raise UsageError(f"{entry.video}: stands for {len(sources)} videos; a line of a manifest is one file")
     return sources[0]
 

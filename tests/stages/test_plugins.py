@@ -94,7 +94,7 @@ def test_what_a_descriptor_refers_to_is_imported_when_asked_for() -> None:
     assert load("json:loads")("[1]") == [1]
 
 
-@pytest.mark.parametrize("room", ["stages.features", "stages.temporal"])
+@pytest.mark.parametrize("room", ["stages.decode.sources", "stages.features", "stages.temporal"])
 def test_descriptors_are_frozen_and_light(room: str) -> None:
     code = f"""
 import sys

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
 import time
@@ -14,7 +13,9 @@ from typing import Annotated
 import redis
 import typer
 
-from pipeline.alerts.folder import JsonLines
+from pipeline.alerts.feed import AlertFeed, Deliveries
+from pipeline.alerts.folder import FolderSink
+from pipeline.alerts.sinks import open_sinks
 from pipeline.bus.connect import reason
 from pipeline.bus.streams import OUTAGE, Bus
 from pipeline.cameras.announce import Announcer, live_specs, origin_of
@@ -31,6 +32,8 @@ from pipeline.workers.build import check_engine
 from stages.alerting.alert import alert_line
 from stages.errors import OddwatchError, UsageError
 
+FOLDER_GROUP = "jsonl"
+"""Consumer group of `output.folder`."""
 TROUBLE = (OddwatchError, redis.RedisError, *OUTAGE)
 """What `run` waits out: Redis away, full or read-only; a full disk."""
 
@@ -44,6 +47,7 @@ def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.
     check_engine(settings.workers, specs)  # before it says that it watches
     with open_session(settings) as session, swept(session.bus, session.embedded):
         alerts = NewAlerts(session.bus, settings.output.folder)
+        deliveries = Deliveries(session.bus, open_sinks(settings.sinks_with_options()))
         port = settings.output.metrics_port
         server = serve_metrics(port, lambda: read_status(session.bus)) if port else None
         _say_where(session, settings, specs)
@@ -51,12 +55,14 @@ def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.
             _until_asked() as asked,
             local_workers(settings, worker_settings(settings, session.url, config), specs) as workers,
         ):
-            _watch(session, workers, alerts, asked)
+            _watch(session, workers, alerts, deliveries, asked)
         if server is not None:
             server.shutdown()
         try:
             last, accounts = alerts.get(), account_lines(read_status(session.bus), [s.camera for s in specs])
             alerts.close()
+            deliveries.turn()
+            deliveries.close()
             Announcer(session.bus, specs, origin_of(config)).withdraw()
         except TROUBLE as error:
             raise OddwatchError(f"stopped, but {_what(session, error)}") from error
@@ -95,13 +101,16 @@ def _until_asked() -> Iterator[list[bool]]:
             signal.signal(signum, handler)
 
 
-def _watch(session: Session, workers: LocalWorkers, alerts: NewAlerts, asked: list[bool]) -> None:
+def _watch(
+    session: Session, workers: LocalWorkers, alerts: NewAlerts, deliveries: Deliveries, asked: list[bool]
+) -> None:
     """Show alerts until asked to stop, whatever becomes of Redis and the disk meanwhile."""
     trouble = ""
     while not asked:
         workers.check()
         try:
             found = alerts.get(wait_s=0.2)
+            deliveries.turn()
             trouble = ""
         except TROUBLE as error:
             if type(error).__name__ != trouble:
@@ -131,7 +140,7 @@ class NewAlerts:
         self._bus = bus
         self._folder = folder
         self._last = "$"
-        self._sink = JsonLines(bus, folder) if folder else None
+        self._feed = self._opened() if folder else None
 
     def get(self, wait_s: float = 0.0) -> list[dict]:
         """Raises one of TROUBLE; what could not be written then is written by a later call."""
@@ -139,8 +148,8 @@ class NewAlerts:
             self._last, found = self._bus.alerts_after(self._last, block_s=wait_s)
             return found
         try:
-            self._sink = self._sink or JsonLines(self._bus, self._folder)
-            found = self._sink.turn()
+            self._feed = self._feed or self._opened()
+            found = self._feed.turn()
         except TROUBLE:
             # Opened anew: that tidies up a line of which a full disk took half, and a group that Redis has lost.
             self.close()
@@ -151,7 +160,10 @@ class NewAlerts:
 
     def close(self) -> None:
         """Close the file; a later `get` opens it again."""
-        sink, self._sink = self._sink, None
-        if sink is not None:
-            with contextlib.suppress(OSError):
-                sink.close()
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            feed.close()
+
+    def _opened(self) -> AlertFeed:
+        assert self._folder is not None
+        return AlertFeed(self._bus, FOLDER_GROUP, FolderSink(self._folder))

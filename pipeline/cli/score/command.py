@@ -13,6 +13,7 @@ from pipeline.cli.models import named_models
 from pipeline.cli.score.report import write_score_report
 from pipeline.cli.score.run import score_files
 from pipeline.config.load import load_config
+from stages.errors import UsageError
 from stages.text import counted
 
 
@@ -27,15 +28,20 @@ def score(
     workers: Annotated[
         bool, typer.Option(help="--no-workers: leave the work to 'oddwatch worker' processes on the same Redis.")
     ] = True,
+    deliver: Annotated[
+        bool, typer.Option("--deliver", help="Tell the configured sinks of the alerts, each of a file once.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json at the end instead of lines.")] = False,
 ) -> None:
     """Score archived footage."""
     settings = load_config(config)
+    if deliver and not settings.sinks:
+        raise UsageError("--deliver: no sink is configured; add one under 'sinks:' of --config")
     if model:
         settings = settings.model_copy(update={"models": named_models(model)})
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # both end it cleanly
     try:
-        result = score_files(paths, out, settings, resume=resume, workers=workers, quiet=as_json)
+        result = score_files(paths, out, settings, resume=resume, workers=workers, quiet=as_json, deliver=deliver)
     except KeyboardInterrupt:
         sys.stderr.write(
             "oddwatch: interrupted; give the same command again: finished files are kept, the others begin again\n"
@@ -48,5 +54,5 @@ def score(
     else:
         for line in result.closing_lines():
             typer.echo(line)
-    if result.missing or any(r.failed for r in result.files):
+    if result.missing or result.undelivered or any(r.failed for r in result.files):
         raise typer.Exit(1)

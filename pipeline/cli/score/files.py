@@ -27,7 +27,7 @@ def files_to_score(paths: Sequence[str], config: Config, out: Path) -> tuple[lis
             sources |= {s.uri: s for s in expand([path]) if _is_in(path, out) or not _is_in(s.uri, out)}
         except UsageError as error:
             missing.append(str(error))
-    for source in [s for s in sources.values() if s.kind == "live"]:
+    for source in [s for s in sources.values() if s.live]:
         missing.append(f"{source.redacted}: a live camera never ends; watch it with 'oddwatch run'")
         del sources[source.uri]
     for source in [s for s in sources.values() if s.redacted != s.uri]:

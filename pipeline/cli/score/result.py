@@ -29,6 +29,9 @@ class ScoreResult:
     foreign: tuple[str, ...] = ()
     """Names of score files in `out` that other models or settings have made of other videos."""
 
+    undelivered: tuple[str, ...] = ()
+    """Why sinks could not be told of alerts."""
+
     def warmup_lines(self) -> list[str]:
         """Says how much could not be alerted on, if anything."""
         frames = sum(r.provisional for r in self.files)
@@ -58,6 +61,7 @@ class ScoreResult:
             lines.append(f"{bad} of {len(self.files) + len(self.missing)} {need} attention:")
             lines += [f"  {line}" for line in self.missing]
             lines += [f"  {named_problem(r)}" for r in failed]
+        lines += [f"{why}; give the same command again to deliver the rest" for why in self.undelivered]
         return lines
 
 

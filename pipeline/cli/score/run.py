@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import redis
 
+from pipeline.alerts.sinks import open_sinks
 from pipeline.archive.claims import reap
 from pipeline.archive.job import FileToScore
 from pipeline.archive.records import RECORDS, FileResult, scored_otherwise, write_summary
 from pipeline.archive.run import ScoreRun
+from pipeline.archive.tell import Teller
 from pipeline.cameras.spec import CameraSpec
 from pipeline.cli.score.files import files_to_score
 from pipeline.cli.score.progress import ScoreProgress
@@ -38,12 +40,14 @@ def score_files(
     resume: bool = True,
     workers: bool = True,
     quiet: bool = False,
+    deliver: bool = False,
     on_alert: Callable[[dict], None] | None = None,
 ) -> ScoreResult:
     """Score files through all stages and write everything but the report.
 
-    Without `workers`, those of other processes on the same Redis do the work. Raises UsageError when there is
-    nothing to score, OddwatchError when --out cannot be written.
+    Without `workers`, those of other processes on the same Redis do the work. `deliver`: the configured sinks are told
+    of the alerts, each of a file once. Raises UsageError when there is nothing to score, OddwatchError when --out
+    cannot be written or a sink cannot be opened.
     """
     begun_s = time.monotonic()
     if not workers and redis_url(config) is None:
@@ -59,7 +63,9 @@ def score_files(
     foreign = _foreign(out, files)
     if workers:
         _check_buildable(files[0].spec)
+    teller = Teller(out, open_sinks(config.sinks_with_options()) if deliver else {})
     with (
+        closing(teller),
         open_session(config) as session,
         swept(session.bus, session.embedded) as sweeper,
         ScoreProgress(files, quiet=quiet, on_alert=on_alert) as progress,
@@ -70,13 +76,16 @@ def score_files(
         )
         try:
             with _workers(config, session, files[0].spec, workers) as crew:
-                _drive(run, session, crew, lambda: _write(run, files, out, list(config.models)))
+                _drive(run, session, crew, lambda: _write(run, files, out, list(config.models), teller))
         except BaseException:
             run.abandon()
             raise
-    results = _write(run, files, out, list(config.models))
+        results = _write(run, files, out, list(config.models), teller)
     used = config.model_copy(update={"decode": files[0].spec.decode})
-    return ScoreResult(used, out, results, missing, time.monotonic() - begun_s, frozenset(run.kept), foreign)
+    return ScoreResult(
+        used, out, results, missing, time.monotonic() - begun_s, frozenset(run.kept), foreign,
+        tuple(teller.problems.values()),
+    )  # fmt: skip
 
 
 def _foreign(out: Path, files: Sequence[FileToScore]) -> tuple[str, ...]:
@@ -124,7 +133,11 @@ def _drive(
             on_result()
 
 
-def _write(run: ScoreRun, files: Sequence[FileToScore], out: Path, models: list[str]) -> list[FileResult]:
+def _write(
+    run: ScoreRun, files: Sequence[FileToScore], out: Path, models: list[str], teller: Teller
+) -> list[FileResult]:
+    for camera, result in list(run.results.items()):
+        run.results[camera] = teller.tell(result)
     results = [run.results[f.spec.camera] for f in files if f.spec.camera in run.results]
     write_summary(out, results, models, files[0].spec.config_hash)
     return results

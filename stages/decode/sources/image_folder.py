@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 
 from stages.decode.frames import Scaler
+from stages.decode.paths import pictures_in
 from stages.decode.settings import DecodeSettings, Heartbeat, no_heartbeat
 from stages.decode.snippets import DecodedFrame
-from stages.decode.source import Source, pictures_in
+from stages.decode.source import Source
 from stages.errors import SourceError
 from stages.text import counted
 

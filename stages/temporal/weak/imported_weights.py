@@ -17,6 +17,7 @@ from stages.files.matlab import read_mat
 from stages.messages import REFERENCE_LEVELS
 from stages.temporal.network_checkpoint import make_checkpoint, read_foreign_weights
 from stages.temporal.registry import whole_video_scorer
+from stages.temporal.weak import kinds
 from stages.temporal.weak.mil import MIL, MILConfig
 from stages.temporal.weak.rtfm import RTFM, RTFMConfig
 
@@ -44,7 +45,7 @@ def import_rtfm(path: Path, config: RTFMConfig) -> ImportedNetwork:
         some = ", ".join(sorted(arrays)[:4])
         raise CheckpointError(f"{path}: not RTFM's weights: no fc1.weight (512, D) among {len(arrays)} arrays ({some})")
     config = RTFMConfig(input_dim=first.shape[1], mode=config.mode, window=config.window)
-    return ImportedNetwork(kind="rtfm", config=config, net=_filled(path, RTFM(config), arrays, "RTFM's"))
+    return ImportedNetwork(kind=kinds.RTFM.name, config=config, net=_filled(path, RTFM(config), arrays, "RTFM's"))
 
 
 def import_mil(path: Path) -> ImportedNetwork:
@@ -67,7 +68,7 @@ def import_mil(path: Path) -> ImportedNetwork:
             )
         arrays[f"{name}.weight"], arrays[f"{name}.bias"] = parts[0].T, parts[1].ravel()
     config = MILConfig(input_dim=arrays["fc1.weight"].shape[1])
-    return ImportedNetwork(kind="mil", config=config, net=_filled(path, MIL(config), arrays, "Sultani's"))
+    return ImportedNetwork(kind=kinds.MIL.name, config=config, net=_filled(path, MIL(config), arrays, "Sultani's"))
 
 
 def _filled(path: Path, net: nn.Module, arrays: dict[str, np.ndarray], whose: str) -> nn.Module:

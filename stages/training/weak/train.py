@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -16,6 +15,7 @@ from stages.files.checkpoint import Checkpoint
 from stages.files.manifest import ManifestEntry
 from stages.messages import REFERENCE_LEVELS
 from stages.temporal.network_checkpoint import make_checkpoint
+from stages.temporal.weak import kinds
 from stages.temporal.weak.mil import MILConfig
 from stages.temporal.weak.rtfm import RTFMConfig
 from stages.temporal.weak.segments import SEGMENTS
@@ -55,12 +55,13 @@ class Recipe:
             raise ValueError(
                 f"need segments >= 1 and validation within 0 .. 0.5, got {self.segments}, {self.validation}"
             )
-        if self.standardise and self.kind != "mil":
+        if self.standardise and self.kind != kinds.MIL.name:
             raise ValueError("only mil can be trained on standardised features")
 
     @property
-    def kind(self) -> Literal["mil", "rtfm"]:
-        return "mil" if isinstance(self.model, MILConfig) else "rtfm"
+    def kind(self) -> str:
+        """Name of the model's kind."""
+        return (kinds.MIL if isinstance(self.model, MILConfig) else kinds.RTFM).name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

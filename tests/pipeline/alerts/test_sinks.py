@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.alerts.folder import GROUP, JsonLines
+from pipeline.alerts.feed import AlertFeed
+from pipeline.alerts.folder import FolderSink
 from pipeline.bus.streams import Bus
 from stages.errors import OddwatchError
+
+GROUP = "jsonl"
+
+
+def json_lines(bus: Bus, folder: Path) -> AlertFeed:
+    return AlertFeed(bus, GROUP, FolderSink(folder))
 
 
 def alert(bus: Bus, n: int, snapshot: str | None = None) -> None:
@@ -21,7 +28,7 @@ def lines(folder: Path) -> list[str]:
 
 
 def test_each_alert_is_a_line_with_its_picture_beside_it(bus: Bus, tmp_path: Path) -> None:
-    sink = JsonLines(bus, tmp_path / "out")
+    sink = json_lines(bus, tmp_path / "out")
     key = bus.keys.snapshot("cam", "cam-1-0")
     bus.client.set(key, b"jpeg")
     alert(bus, 0, key)
@@ -35,25 +42,27 @@ def test_each_alert_is_a_line_with_its_picture_beside_it(bus: Bus, tmp_path: Pat
 
 
 def test_what_came_while_nobody_listened_is_written_later(bus: Bus, tmp_path: Path) -> None:
-    first = JsonLines(bus, tmp_path)
+    first = json_lines(bus, tmp_path)
     alert(bus, 0)
     first.turn()
     first.close()
     alert(bus, 1)
-    second = JsonLines(bus, tmp_path)
+    second = json_lines(bus, tmp_path)
     second.turn()
     second.close()
     assert lines(tmp_path) == ["cam-1-0", "cam-1-1"]
 
 
 def test_a_kill_between_the_line_and_its_acknowledgement_writes_it_once(bus: Bus, tmp_path: Path) -> None:
-    sink = JsonLines(bus, tmp_path)
+    sink = FolderSink(tmp_path)
+    AlertFeed(bus, GROUP, sink)
     for n in range(3):
         alert(bus, n)
     ((_, entries),) = bus.client.xreadgroup(GROUP, GROUP, {bus.keys.alerts: ">"})
-    sink._write(entries[0][0].decode(), json.loads(entries[0][1][b"alert"]))  # and killed before the XACK
+    entry_id, fields = entries[0]
+    sink.deliver(json.loads(fields[b"alert"]) | {"entry": entry_id.decode()}, None)  # no XACK: killed
     sink.close()
-    successor = JsonLines(bus, tmp_path)
+    successor = json_lines(bus, tmp_path)
     successor.turn()
     successor.close()
     assert lines(tmp_path) == ["cam-1-0", "cam-1-1", "cam-1-2"]
@@ -62,13 +71,13 @@ def test_a_kill_between_the_line_and_its_acknowledgement_writes_it_once(bus: Bus
 
 @pytest.mark.parametrize("torn", ['{"id": "cam-1-0", "ent', "{"])
 def test_a_line_that_was_cut_off_is_written_again_whole(bus: Bus, tmp_path: Path, torn: str) -> None:
-    sink = JsonLines(bus, tmp_path)
+    sink = json_lines(bus, tmp_path)
     alert(bus, 0)
     bus.client.xreadgroup(GROUP, GROUP, {bus.keys.alerts: ">"})
     sink.close()
     path = tmp_path / "alerts.jsonl"
     path.write_text('{"id": "before", "entry": "1-1"}\n' + torn)
-    successor = JsonLines(bus, tmp_path)
+    successor = json_lines(bus, tmp_path)
     successor.turn()
     successor.close()
     assert lines(tmp_path) == ["before", "cam-1-0"]
@@ -77,4 +86,4 @@ def test_a_line_that_was_cut_off_is_written_again_whole(bus: Bus, tmp_path: Path
 def test_a_folder_that_cannot_be_written_is_named(bus: Bus, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OddwatchError, match=r"file/out/alerts\.jsonl: cannot be written"):
-        JsonLines(bus, tmp_path / "file" / "out")
+        json_lines(bus, tmp_path / "file" / "out")

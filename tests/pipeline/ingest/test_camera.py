@@ -65,7 +65,7 @@ def test_a_camera_that_drops_while_redis_is_away_is_opened_again(monkeypatch: py
         opened.append(run_ms)
         raise SourceError("it is not there")
 
-    monkeypatch.setattr("stages.decode.sources.camera.read_live", no_camera)
+    monkeypatch.setattr("stages.decode.read.read_live", no_camera)
     ahead = PRIOR.__class__(run_ms=99_000_000_000_000, frames=7, down_s=0.0)
     with EmbeddedServer(memory_mb=64) as server:
         bus = Bus(connect(server.url), Keys())

@@ -15,10 +15,9 @@ import rtsp_server
 from makers_video import write_video
 from places import absent
 
-from stages.decode.read import DecodeSettings
+from stages.decode.read import DecodeSettings, read_live
 from stages.decode.snippets import DecodeOutput
 from stages.decode.source import live_source
-from stages.decode.sources.camera import read_live
 from stages.errors import SourceError
 from stages.messages import End, Gap, Prior, Snippet
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from stages.decode.paths import natural_key
 from stages.decode.redact import redact
-from stages.decode.source import camera_name, expand, live_source, natural_key
+from stages.decode.source import camera_name, expand, live_source
 from stages.errors import UsageError
 from stages.messages import CAMERA_NAME
 
