@@ -10,11 +10,10 @@ from typing import Any
 import redis
 
 from pipeline.bus.codec import Bound, Encoded, Entry, EntryId, Reader, encode, entry_of_reply, parse_id
-from pipeline.bus.commit import Commit, CommitResult, Left, Look, commit_all, trim, xadd
+from pipeline.bus.commit import Command, Commit, CommitResult, Left, Look, RawClient, commit_all, trim, xadd
 from pipeline.bus.connect import connect as connect
 from pipeline.bus.connect import hide_password as hide_password
 from pipeline.bus.keys import Keys
-from pipeline.bus.raw import Command, RawClient
 from stages.messages import Message
 
 OUTAGE = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.RedisClusterException, OSError)

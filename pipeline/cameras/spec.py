@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.bus.commit import Command
 from pipeline.bus.keys import Keys
-from pipeline.bus.raw import Command
 from pipeline.bus.streams import Bus
 from pipeline.cameras.models import ModelSpec, model_specs
 from pipeline.cameras.resolve import resolve_decode

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from pipeline.alerts.forward import ALERTS_KEPT
-from pipeline.bus.commit import hset, xadd
+from pipeline.bus.commit import Command, hset, xadd
 from pipeline.bus.keys import Keys
-from pipeline.bus.raw import Command
 from pipeline.cameras.spec import CameraSpec
 from stages.alerting.accounting import Account
 from stages.alerting.alert import Alert

@@ -11,9 +11,8 @@ import redis
 
 from pipeline.backoff import Backoff
 from pipeline.bus.codec import Entry, EntryId, decode_state, encode_state, parse_id
-from pipeline.bus.commit import hset
+from pipeline.bus.commit import Command, hset
 from pipeline.bus.keys import Keys
-from pipeline.bus.raw import Command
 from pipeline.bus.streams import Bus
 from pipeline.cameras.spec import CameraSpec
 from pipeline.leases.lease import TaskId

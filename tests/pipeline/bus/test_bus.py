@@ -82,7 +82,7 @@ def test_a_connection_that_was_closed_while_idle_is_not_trusted(bus: Bus, monkey
         bus.raw.call("PING")
     assert bus.raw.call("PING") == b"PONG"
     bus.client.client_kill_filter(_type="normal", skipme=True)
-    monkeypatch.setattr("pipeline.bus.raw.FRESH_S", 0.0)
+    monkeypatch.setattr("pipeline.bus.commit.FRESH_S", 0.0)
     assert bus.raw.call("PING") == b"PONG"
 
 
