@@ -285,6 +285,14 @@ def test_a_worker_of_a_later_version_that_says_more_is_understood(bus: Bus) -> N
     assert [(h.name, h.tasks) for h in heartbeats(bus.client, bus.keys)] == [("a", 3), ("b", 3)]
 
 
+def test_a_heartbeat_says_what_other_versions_read(bus: Bus) -> None:
+    leases = Leases(bus.client, bus.keys, name="a", stage="alerting", token="a:1", lease_s=60)
+    leases.beat(1_000, 3, below_least=1, below_most=2)
+    said = json.loads(bus.client.hget(bus.keys.workers, "a"))
+    assert (said["lanes"], said["hungry"], said["room"]) == (3, 1, 2)
+    assert not {"tasks", "below_least", "below_most"} & set(said)
+
+
 def test_a_change_whose_version_was_never_told_is_noticed_in_the_end(bus: Bus) -> None:
     """Whoever registered a Cluster's camera died between two of its nodes."""
     registry = Registry(bus.client, bus.keys)
