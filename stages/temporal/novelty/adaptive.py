@@ -17,14 +17,15 @@ from stages.features.kinds import MOTION
 from stages.messages import REFERENCE_LEVELS, Features, Scores
 from stages.stage import State
 from stages.temporal.novelty import warmup
-from stages.temporal.novelty.bank import closest, kcentre
 from stages.temporal.novelty.oddness import (
     KNEE,
     STILL,
     PlaceStats,
     Scale,
     at_on,
+    closest,
     distances,
+    kcentre,
     odd_maps,
     oddness,
     places_on,

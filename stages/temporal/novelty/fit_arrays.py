@@ -11,13 +11,14 @@ import numpy as np
 
 from stages.messages import REFERENCE_LEVELS, Features
 from stages.stage import State
-from stages.temporal.novelty.bank import kcentre, mean_distance
 from stages.temporal.novelty.oddness import (
     PlaceStats,
     Scale,
     coordinates,
     distances,
     held_map,
+    kcentre,
+    mean_distance,
     odd_maps,
     oddness,
     places_on,

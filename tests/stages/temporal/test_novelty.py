@@ -11,9 +11,8 @@ from novelty_makers import clip, features, raw, snippet, watch
 from stages.errors import CheckpointError
 from stages.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from stages.messages import REFERENCE_LEVELS
-from stages.temporal.novelty.bank import kcentre, mean_distance
 from stages.temporal.novelty.fit_checkpoint import fit_novelty
-from stages.temporal.novelty.oddness import pool, weight
+from stages.temporal.novelty.oddness import kcentre, mean_distance, pool, weight
 from stages.temporal.registry import build_model
 
 
