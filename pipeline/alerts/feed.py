@@ -49,18 +49,20 @@ class Deliveries:
 
     def __init__(self, bus: Bus, sinks: Mapping[str, Sink], clock: Callable[[], float] = time.monotonic) -> None:
         self._bus, self._sinks, self._clock = bus, sinks, clock
-        self._feeds = {name: AlertFeed(bus, f"sink:{name}", sink) for name, sink in sinks.items()}
+        self._feeds = {name: self._feed(name) for name in sinks}
         self._again_s = dict.fromkeys(sinks, 0.0)
         self._trouble = dict.fromkeys(sinks, "")
 
     def turn(self) -> None:
         """Deliver what is new to the sinks that are not waiting to be tried again. Errors of Redis pass through."""
-        for name, feed in self._feeds.items():
+        for name in self._sinks:
             if self._clock() < self._again_s[name]:
                 continue
             try:
+                # Made anew after an error of Redis, which may have lost the group.
+                feed = self._feeds.pop(name, None) or self._feed(name)
                 feed.turn()
-                self._trouble[name] = ""
+                self._feeds[name], self._trouble[name] = feed, ""
             except OddwatchError as error:
                 self._again_s[name] = self._clock() + AGAIN_S
                 if str(error) != self._trouble[name]:
@@ -68,6 +70,9 @@ class Deliveries:
                 self._trouble[name] = str(error)
 
     def close(self) -> None:
-        for feed in self._feeds.values():
+        for sink in self._sinks.values():
             with contextlib.suppress(OddwatchError):
-                feed.close()
+                sink.close()
+
+    def _feed(self, name: str) -> AlertFeed:
+        return AlertFeed(self._bus, f"sink:{name}", self._sinks[name])

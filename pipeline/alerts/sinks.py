@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -92,7 +93,8 @@ class NamedSink:
         try:
             self._tried(lambda: sink.deliver(alert, picture))
         except OddwatchError:
-            self.close()
+            with contextlib.suppress(OddwatchError):
+                self.close()
             raise
 
     def close(self) -> None:

@@ -108,6 +108,7 @@ def _watch(
     trouble = ""
     while not asked:
         workers.check()
+        found: list[dict] = []
         try:
             found = alerts.get(wait_s=0.2)
             deliveries.turn()
@@ -117,7 +118,6 @@ def _watch(
                 sys.stderr.write(f"oddwatch: {_what(session, error)}; waiting until that has passed\n")
             trouble = type(error).__name__
             time.sleep(1.0)
-            continue
         _show(found)
     typer.echo("stopping: the stages finish what was decoded")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from plugged import plug_in
 from pydantic import BaseModel
 
@@ -150,6 +152,17 @@ def test_what_came_while_nobody_listened_is_delivered_later(one_bus: Bus, told: 
     assert told == ["cam-1-0"]
 
 
+def test_a_redis_that_lost_everything_is_read_again_once_it_has_something(one_bus: Bus, told: list[str]) -> None:
+    deliveries = Deliveries(one_bus, {"a": NamedSink("a", FLAKY, Options())})
+    one_bus.client.delete(one_bus.keys.alerts)
+    with pytest.raises(redis.ResponseError, match="NOGROUP"):
+        deliveries.turn()
+    one_bus.client.xadd(one_bus.keys.alerts, {"alert": json.dumps(message(0))})
+    deliveries.turn()
+    deliveries.close()
+    assert told == ["cam-1-0"]
+
+
 def result(n: int) -> FileResult:
     return FileResult(
         file=f"{n}.mp4", camera=f"c{n}", config_hash="h", csv=None, models=["m"], alerts=[message(n)], status="complete"
@@ -191,7 +204,7 @@ def test_a_sink_that_cannot_be_opened_is_named_before_any_work(tmp_path: Path, m
 def test_a_third_party_sink_is_configured_like_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[str]
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "flaky_module", __import__("sys").modules[__name__])
+    monkeypatch.setitem(sys.modules, "flaky_module", sys.modules[__name__])
     plug_in(monkeypatch, tmp_path / "installed", "flaky", "oddwatch.sinks", flaky="flaky_module:FLAKY")
     (tmp_path / "c.yaml").write_text("sinks: {a: {kind: flaky}}\n")
     (sink,) = open_sinks(load_config(tmp_path / "c.yaml").sinks_with_options()).values()
