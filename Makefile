@@ -45,7 +45,7 @@ bench: $(STAMP)  ## benchmarks, side by side with what they are compared with (t
 	$(BIN)/python -m scripts.bench $(BENCH_ARGS)
 
 lock: $(STAMP)  ## write constraints.txt anew: the newest releases, which the tests must then pass with
-	$(BIN)/python -m scripts.lock
+	$(BIN)/python -m scripts.lock_constraints
 
 clean:  ## remove what make made
 	rm -rf $(VENV) .venv-newest demo

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from pipeline.alerts.sinks import Sink
+from pipeline.alerts.sink import Sink
 from pipeline.bus.streams import Bus
 from stages.errors import OddwatchError
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.alerts.sinks import SinkKind
+from pipeline.alerts.sink import SinkKind
 from stages.files.atomic import cannot_write, write_whole
 
 TAIL_BYTES = 65536

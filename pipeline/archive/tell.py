@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.alerts.sinks import Sink
+from pipeline.alerts.sink import Sink
 from pipeline.archive.records import FileResult, write_record
 from stages.errors import OddwatchError
 

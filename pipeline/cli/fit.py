@@ -39,7 +39,7 @@ def fit_checkpoint(normal: list[str], out: Path, features: str, config: Path | N
     from pipeline.workers.build import resolve_device
     from stages.decode.learned import LearnedDecode
     from stages.decode.source import expand
-    from stages.features.of_files import clip_features
+    from stages.features.extract_files import clip_features
     from stages.features.registry import analysis_height, build_extractor
     from stages.files.atomic import check_writable
     from stages.files.checkpoint import save_checkpoint

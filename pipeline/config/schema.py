@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pipeline.alerts.sinks import checked_options
+from pipeline.alerts.sink import checked_options
 from stages.alerting.settings import AlertSettings
 from stages.decode.settings import DecodeSettings
 from stages.errors import OddwatchError

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages.decode.paths import natural_key, pictures_in
+from stages.decode.natural_order import natural_key, pictures_in
 from stages.decode.redact import redact
 from stages.decode.sources.registry import SOURCES, SourceKind
 from stages.errors import UsageError

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stages.decode.paths import pictures_in
+from stages.decode.natural_order import pictures_in
 from stages.decode.read import open_recording
 from stages.decode.settings import DecodeSettings
 from stages.decode.source import Source, expand

@@ -18,11 +18,11 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from stages.decode.paths import pictures_in
+from stages.decode.natural_order import pictures_in
 from stages.decode.settings import DecodeSettings
 from stages.decode.source import Source
 from stages.errors import ConfigError, OddwatchError, SourceError
-from stages.features.of_files import clip_features
+from stages.features.extract_files import clip_features
 from stages.features.registry import Extractor
 
 FORMAT = 1

@@ -174,7 +174,7 @@ class _Reader:
 
     def _features(self, source) -> np.ndarray:  # type: ignore[no-untyped-def]
         """Float32 (T, C, D). Raises SourceError, or ConfigError for an extractor that has no crops."""
-        from stages.features.of_files import ten_crop_features
+        from stages.features.extract_files import ten_crop_features
 
         if self._ten_crop:
             return ten_crop_features(source, self._extractor, self._settings)

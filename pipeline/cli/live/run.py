@@ -15,7 +15,7 @@ import typer
 
 from pipeline.alerts.feed import AlertFeed, Deliveries
 from pipeline.alerts.folder import FolderSink
-from pipeline.alerts.sinks import open_sinks
+from pipeline.alerts.sink import open_sinks
 from pipeline.bus.connect import reason
 from pipeline.bus.streams import OUTAGE, Bus
 from pipeline.cameras.announce import Announcer, live_specs, origin_of
@@ -23,9 +23,9 @@ from pipeline.cameras.spec import CameraSpec
 from pipeline.cli.session import Session, local_workers, open_session, worker_settings
 from pipeline.config.load import load_config
 from pipeline.config.schema import Config
-from pipeline.observe.lines import account_lines
 from pipeline.observe.metrics import serve_metrics
 from pipeline.observe.status import read_status
+from pipeline.observe.status_text import account_lines
 from pipeline.pixels.sweep import swept
 from pipeline.supervisor.supervisor import LocalWorkers
 from pipeline.workers.build import check_engine

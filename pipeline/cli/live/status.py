@@ -10,8 +10,8 @@ import typer
 
 from pipeline.cli.session import join_session
 from pipeline.config.load import load_config
-from pipeline.observe.lines import status_lines
 from pipeline.observe.status import read_status
+from pipeline.observe.status_text import status_lines
 
 
 def status(

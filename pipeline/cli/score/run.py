@@ -10,7 +10,7 @@ from pathlib import Path
 
 import redis
 
-from pipeline.alerts.sinks import open_sinks
+from pipeline.alerts.sink import open_sinks
 from pipeline.archive.claims import reap
 from pipeline.archive.job import FileToScore
 from pipeline.archive.records import RECORDS, FileResult, scored_otherwise, write_summary

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 
 from stages.decode.containers.boxes import tracks
-from stages.decode.paths import pictures_in
+from stages.decode.natural_order import pictures_in
 
 
 def frames_promised(uri: str) -> int:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from stages.decode.frames import Scaler
-from stages.decode.paths import pictures_in
+from stages.decode.natural_order import pictures_in
 from stages.decode.settings import DecodeSettings, Heartbeat, no_heartbeat
 from stages.decode.snippets import DecodedFrame
 from stages.decode.source import Source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from stages.decode.paths import pictures_in
+from stages.decode.natural_order import pictures_in
 from stages.decode.sources.registry import SourceKind
 
 # fmt: off

@@ -13,7 +13,7 @@ from plugged import plug_in
 from pydantic import BaseModel
 
 from pipeline.alerts.feed import AlertFeed, Deliveries
-from pipeline.alerts.sinks import SINKS, NamedSink, Sink, SinkKind, alert_key, checked_options, open_sinks
+from pipeline.alerts.sink import SINKS, NamedSink, Sink, SinkKind, alert_key, checked_options, open_sinks
 from pipeline.archive.records import FileResult, read_record, write_record
 from pipeline.archive.tell import Teller
 from pipeline.bus.streams import Bus

@@ -26,7 +26,7 @@ from stages.errors import UsageError
 from stages.evaluation.alarms import alarms, at_threshold
 from stages.evaluation.replay import DecodedTimes, alone, fused_table
 from stages.evaluation.seeds import check_seeds, seed_figures
-from stages.features.of_files import clip_features, ten_crop_features
+from stages.features.extract_files import clip_features, ten_crop_features
 from stages.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from stages.files.manifest import ManifestEntry, read_manifest
 from stages.temporal.future_frame.conv_transformer import ConvTransformer, ConvTransformerConfig

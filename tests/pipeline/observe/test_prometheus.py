@@ -15,9 +15,9 @@ from toys import turn_until, worker
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import unregister
 from pipeline.observe.health import unhealthy
-from pipeline.observe.lines import status_lines
 from pipeline.observe.metrics import serve_metrics
 from pipeline.observe.status import drained, read_status
+from pipeline.observe.status_text import status_lines
 from stages.errors import OddwatchError
 
 STAGES = ("features", "temporal", "alerting")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.decode.paths import natural_key
+from stages.decode.natural_order import natural_key
 from stages.decode.redact import redact
 from stages.decode.source import camera_name, expand, live_source
 from stages.errors import UsageError

@@ -24,7 +24,7 @@ from stages.decode.source import expand
 from stages.errors import ConfigError, WeightsError
 from stages.features import torchvision_video
 from stages.features.clips import ClipExtractor
-from stages.features.of_files import clip_features
+from stages.features.extract_files import clip_features
 from stages.features.pictures import exactly
 from stages.features.registry import EXTRACTORS, build_extractor
 from stages.features.torchvision_video import MVIT_V2_S, R2PLUS1D_18, R3D_18, S3D, SWIN3D_T, VideoNetwork

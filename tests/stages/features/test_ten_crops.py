@@ -16,7 +16,7 @@ from stages.decode.source import expand
 from stages.errors import ConfigError
 from stages.features import efficientnet, i3d
 from stages.features.clips import Backbone, ClipExtractor
-from stages.features.of_files import clip_features, ten_crop_features
+from stages.features.extract_files import clip_features, ten_crop_features
 from stages.features.pictures import ten
 from stages.features.torchvision_video import MVIT_V2_S, R3D_18, S3D
 

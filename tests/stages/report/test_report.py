@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.observe.lines import status_lines
+from pipeline.observe.status_text import status_lines
 from stages.errors import OddwatchError
 from stages.evaluation.envelope import envelope
 from stages.evaluation.evaluate import evaluate

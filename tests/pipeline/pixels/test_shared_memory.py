@@ -204,7 +204,7 @@ def test_two_processes_at_full_speed_never_see_a_torn_snippet(folder: Path) -> N
 import sys; sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
 from pathlib import Path
 import numpy as np
-from test_frames import FrameReader, Snippet, entry, pattern
+from test_shared_memory import FrameReader, Snippet, entry, pattern
 where = {first[b"pixels:shared"].decode()!r}
 reader, good, fields = FrameReader(), 0, entry(pattern(0, True, 64), where)
 generation = reader._slot(fields)[0][:8].view(np.uint64)
