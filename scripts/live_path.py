@@ -71,6 +71,7 @@ def trace(frame, event, arg):
                 own.upkeep = max(0, own.upkeep - 1)
             return leaving
         return leaving
+    note(code)  # a generator that is resumed within another runs no line of its own
     def lines(frame, event, arg):
         if event == "line":
             note(code)

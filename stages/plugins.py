@@ -85,8 +85,17 @@ class Plugins(Generic[K]):
 
 
 def load(reference: str) -> Any:
-    """What a descriptor names as `module:attribute`, imported when it is first asked for."""
-    return getattr(import_module(module_of(reference)), reference.partition(":")[2])
+    """What a descriptor names as `module:attribute`, imported when it is first asked for.
+
+    Raises ConfigError when it cannot be: a library that its package needs is missing, say.
+    """
+    try:
+        return getattr(import_module(module_of(reference)), reference.partition(":")[2])
+    except Exception as error:  # whatever somebody else's module raises
+        said = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"{reference} cannot be imported ({type(error).__name__}: {said}); install what it needs"
+        ) from error
 
 
 def module_of(reference: str) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import time
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Mapping
+
+import redis
 
 from pipeline.alerts.sink import Sink
-from pipeline.bus.streams import Bus
+from pipeline.bus.streams import OUTAGE, Bus
 from stages.errors import OddwatchError
 
 log = logging.getLogger(__name__)
@@ -17,6 +19,10 @@ log = logging.getLogger(__name__)
 AT_ONCE = 100
 AGAIN_S = 5.0
 """How soon a sink that failed is tried again."""
+REDIS_AGAIN_S = 1.0
+LOOK_EVERY_S = 0.2
+LAST_S = 5.0
+"""How long the end of `run` waits for each sink."""
 
 
 class AlertFeed:
@@ -44,35 +50,56 @@ class AlertFeed:
         self._sink.close()
 
 
-class Deliveries:
-    """The feeds of all configured sinks; one that fails is tried again, and keeps no other waiting."""
+class Delivery:
+    """Keeps one sink told, whatever becomes of it and of Redis."""
 
-    def __init__(self, bus: Bus, sinks: Mapping[str, Sink], clock: Callable[[], float] = time.monotonic) -> None:
-        self._bus, self._sinks, self._clock = bus, sinks, clock
-        self._feeds = {name: self._feed(name) for name in sinks}
-        self._again_s = dict.fromkeys(sinks, 0.0)
-        self._trouble = dict.fromkeys(sinks, "")
+    def __init__(self, bus: Bus, name: str, sink: Sink) -> None:
+        """Raises redis errors: from now on, nothing that comes is missed."""
+        self._bus, self._group, self._sink = bus, f"sink:{name}", sink
+        self._feed: AlertFeed | None = AlertFeed(bus, self._group, sink)
+        self._trouble = ""
 
-    def turn(self) -> None:
-        """Deliver what is new to the sinks that are not waiting to be tried again. Errors of Redis pass through."""
-        for name in self._sinks:
-            if self._clock() < self._again_s[name]:
-                continue
-            try:
-                # Made anew after an error of Redis, which may have lost the group.
-                feed = self._feeds.pop(name, None) or self._feed(name)
-                feed.turn()
-                self._feeds[name], self._trouble[name] = feed, ""
-            except OddwatchError as error:
-                self._again_s[name] = self._clock() + AGAIN_S
-                if str(error) != self._trouble[name]:
-                    log.warning("%s; trying again every %g s", error, AGAIN_S)
-                self._trouble[name] = str(error)
+    def turn(self) -> float:
+        """Deliver what is new; returns the seconds after which to come again."""
+        try:
+            # Made anew after an error of Redis, which may have lost the group.
+            self._feed = self._feed or AlertFeed(self._bus, self._group, self._sink)
+            self._feed.turn()
+            self._trouble = ""
+            return LOOK_EVERY_S
+        except OddwatchError as error:
+            if str(error) != self._trouble:
+                log.warning("%s; trying again every %g s", error, AGAIN_S)
+            self._trouble = str(error)
+            return AGAIN_S
+        except (redis.RedisError, *OUTAGE):
+            self._feed = None
+            return REDIS_AGAIN_S  # `run` itself tells of it
 
     def close(self) -> None:
-        for sink in self._sinks.values():
-            with contextlib.suppress(OddwatchError):
-                sink.close()
+        with contextlib.suppress(OddwatchError):
+            self._sink.close()
 
-    def _feed(self, name: str) -> AlertFeed:
-        return AlertFeed(self._bus, f"sink:{name}", self._sinks[name])
+
+class Deliveries:
+    """The deliveries of all configured sinks, each in a thread of its own: one that hangs keeps nobody else waiting."""
+
+    def __init__(self, bus: Bus, sinks: Mapping[str, Sink]) -> None:
+        self._stopping = threading.Event()
+        deliveries = [Delivery(bus, name, sink) for name, sink in sinks.items()]
+        self._threads = [threading.Thread(target=self._run, args=[one], daemon=True) for one in deliveries]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self, limit_s: float = LAST_S) -> None:
+        """Deliver what is there by now, for at most `limit_s` a sink; what is left is delivered by the next `run`."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(limit_s)
+
+    def _run(self, delivery: Delivery) -> None:
+        last = False
+        while not last:
+            last = self._stopping.is_set()
+            self._stopping.wait(delivery.turn())
+        delivery.close()

@@ -81,7 +81,7 @@ class CameraConfig(Section):
     """A live camera."""
 
     source: str
-    """Address: rtsp(s)://, http(s)://, udp://, /dev/videoN, or a file."""
+    """Address: rtsp(s)://, http(s)://, udp:// and the like, or /dev/videoN."""
     enabled: bool = True
     """Whether to watch it; false: known, but not watched."""
     decode: DecodeConfig | None = None

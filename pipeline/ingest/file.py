@@ -13,7 +13,7 @@ from pipeline.bus.streams import Bus
 from pipeline.cameras.spec import CameraSpec
 from pipeline.ingest.publish import Beat, Publisher
 from pipeline.pixels.writer import FrameWriter
-from stages.errors import SourceError
+from stages.errors import ConfigError, SourceError
 from stages.messages import End
 from stages.stage import State, number
 
@@ -57,7 +57,7 @@ def publish_file(
                     seq, next_frame = message.seq + 1, message.next_frame
                     if done:
                         return
-        except SourceError as problem:
+        except (SourceError, ConfigError) as problem:  # the latter: its kind of source is not installed here
             error = str(problem)
     end = End(
         camera=spec.camera, run_ms=spec.run_ms, seq=seq, first_frame=next_frame, times_s=np.empty(0),

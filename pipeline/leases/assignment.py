@@ -113,7 +113,8 @@ class Assignment:
                 self._next_look_s = now_s + asked * LOOK_COST_S
         if self._renewed:
             free_now = set(self._leases.free(self.missing()))
-            orphans = [task for task in self.wanted if task in free_now & self._seen_free]
+            twice_free = free_now & self._seen_free
+            orphans = [task for task in self.wanted if task in twice_free]
             self._seen_free = free_now
             for start in range(0, len(orphans), TAKEN_AT_ONCE):
                 yield orphans[start : start + TAKEN_AT_ONCE]

@@ -196,7 +196,10 @@ def main() -> None:
     log_to_stderr(settings.log_level, "supervisor")
     set_title("oddwatch supervisor")
     for module in order["preload"]:  # imported once, shared by all workers
-        import_module(module)
+        try:
+            import_module(module)
+        except Exception as error:  # whoever needs it says so; the others must go on
+            log.warning("%s cannot be imported beforehand: %s", module, error)
     supervisor = Supervisor(settings, order["stages"])
 
     def stop(*_: object) -> None:

@@ -78,7 +78,9 @@ def wait_until(done: Callable[[], bool], limit_s: float, what: str) -> float:
 
 
 @contextmanager
-def crew(scene: Scene, stages: Sequence[str]) -> Iterator[tuple[Phase, multiprocessing.Queue, dict[str, object]]]:
+def running_stages(
+    scene: Scene, stages: Sequence[str]
+) -> Iterator[tuple[Phase, multiprocessing.Queue, dict[str, object]]]:
     """Registered cameras and running processes, by name."""
     bus = Bus(connect(scene.url), Keys())
     for camera in names(scene):
@@ -105,7 +107,7 @@ def crew(scene: Scene, stages: Sequence[str]) -> Iterator[tuple[Phase, multiproc
 def simulate(scene: Scene, seconds: float) -> dict:
     """One row: so many cameras for so long."""
     bus = Bus(connect(scene.url), Keys())
-    with crew(scene, STAGES) as (phase, reports, processes):
+    with running_stages(scene, STAGES) as (phase, reports, processes):
         spread = wait_until(lambda: phase.all_open(scene.cameras), SPREAD_S, "holding all cameras")
         phase.set(1)
         time.sleep(SETTLE_S)
@@ -143,7 +145,7 @@ def death(scene: Scene) -> dict:
     """Kill one of the alerting workers: how long its cameras are nobody's, and how they are spread after."""
     bus = Bus(connect(scene.url), Keys())
     leases = [bus.keys.lease(c, "alerting") for c in names(scene)]
-    with crew(scene, STAGES) as (phase, _, processes):
+    with running_stages(scene, STAGES) as (phase, _, processes):
         wait_until(lambda: _is_even(held(bus)["alerting"], scene), SPREAD_S, "an even spread")
         before = held(bus)["alerting"]
         phase.set(2)

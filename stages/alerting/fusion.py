@@ -35,14 +35,14 @@ def fuse_models(
         calibrated[name] = expand(calibrate(s.raw, s.reference), s.picked, frames)
     # A model that warms up decides nothing as long as one that does not is there.
     voters = [name for name in scores if weights.get(name, 1.0) > 0] or list(scores)
-    settled = [name for name in voters if not scores[name].provisional]
-    score = fuse({name: calibrated[name] for name in settled or voters}, how, weights)
+    decided = [name for name in voters if not scores[name].provisional]
+    score = fuse({name: calibrated[name] for name in decided or voters}, how, weights)
     return Fused(
         **Span.header(first),
         score=score.astype(np.float32),
         raw=raw,
         calibrated={name: column.astype(np.float32) for name, column in calibrated.items()},
-        provisional=not settled,
+        provisional=not decided,
     )
 
 

@@ -76,11 +76,11 @@ def test_redis_server_gives_the_same_bytes(
 def test_separate_workers_two_of_each_stage_give_the_same_bytes(
     footage: Path, models: list[str], embedded: dict[str, bytes], tmp_path: Path
 ) -> None:
-    with redis_server() as (socket, _), ExitStack() as crew:
+    with redis_server() as (socket, _), ExitStack() as stack:
         url = f"unix://{socket}"
         for stage in STAGES:
             for n in range(2):
-                crew.enter_context(started(tmp_path / f"{stage}{n}.log", "worker", stage, REDIS_URL=url))
+                stack.enter_context(started(tmp_path / f"{stage}{n}.log", "worker", stage, REDIS_URL=url))
         done = oddwatch("score", "--no-workers", footage, *models, "--out", tmp_path / "out", REDIS_URL=url)
         assert done.code == 0, done.err
         time.sleep(1)
@@ -91,19 +91,19 @@ def test_separate_workers_two_of_each_stage_give_the_same_bytes(
 
 def test_without_workers_it_says_which_are_missing_and_goes_on_when_they_come(footage: Path, tmp_path: Path) -> None:
     clip = footage / "short.mp4"
-    with redis_server() as (socket, _), ExitStack() as crew:
+    with redis_server() as (socket, _), ExitStack() as stack:
         url = f"unix://{socket}"
         for stage in STAGES[:2]:
-            crew.enter_context(started(tmp_path / f"{stage}.log", "worker", stage, REDIS_URL=url))
+            stack.enter_context(started(tmp_path / f"{stage}.log", "worker", stage, REDIS_URL=url))
         log = tmp_path / "score.log"
-        score = crew.enter_context(
+        score = stack.enter_context(
             started(log, "score", "--no-workers", clip, "--out", tmp_path / "out", REDIS_URL=url)
         )
         wait_for("a word about it", lambda: "no worker for temporal, alerting" in log.read_text(), 60)
         time.sleep(0.5)
         assert score.poll() is None
         for stage in STAGES[2:]:
-            crew.enter_context(started(tmp_path / f"{stage}.log", "worker", stage, REDIS_URL=url))
+            stack.enter_context(started(tmp_path / f"{stage}.log", "worker", stage, REDIS_URL=url))
         assert score.wait(60) == 0
     assert "9 of 9 frames scored" in log.read_text()
 

@@ -55,13 +55,12 @@ def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.
             _until_asked() as asked,
             local_workers(settings, worker_settings(settings, session.url, config), specs) as workers,
         ):
-            _watch(session, workers, alerts, deliveries, asked)
+            _watch(session, workers, alerts, asked)
         if server is not None:
             server.shutdown()
         try:
             last, accounts = alerts.get(), account_lines(read_status(session.bus), [s.camera for s in specs])
             alerts.close()
-            deliveries.turn()
             deliveries.close()
             Announcer(session.bus, specs, origin_of(config)).withdraw()
         except TROUBLE as error:
@@ -101,9 +100,7 @@ def _until_asked() -> Iterator[list[bool]]:
             signal.signal(signum, handler)
 
 
-def _watch(
-    session: Session, workers: LocalWorkers, alerts: NewAlerts, deliveries: Deliveries, asked: list[bool]
-) -> None:
+def _watch(session: Session, workers: LocalWorkers, alerts: NewAlerts, asked: list[bool]) -> None:
     """Show alerts until asked to stop, whatever becomes of Redis and the disk meanwhile."""
     trouble = ""
     while not asked:
@@ -111,7 +108,6 @@ def _watch(
         found: list[dict] = []
         try:
             found = alerts.get(wait_s=0.2)
-            deliveries.turn()
             trouble = ""
         except TROUBLE as error:
             if type(error).__name__ != trouble:

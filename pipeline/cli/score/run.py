@@ -75,12 +75,14 @@ def score_files(
             session.bus, files, out, progress, window=2 * cores(), resume=resume, forget_frames=sweeper.forget
         )
         try:
-            with _workers(config, session, files[0].spec, workers) as crew:
-                _drive(run, session, crew, lambda: _write(run, files, out, list(config.models), teller))
+            with _workers(config, session, files[0].spec, workers) as at_work:
+                _drive(run, session, at_work, lambda: _write(run, files, out, list(config.models)))
         except BaseException:
             run.abandon()
             raise
-        results = _write(run, files, out, list(config.models), teller)
+        # Now, not between turns: a slow sink must not cost the claims on files that are being scored.
+        run.results |= {camera: teller.tell(result) for camera, result in list(run.results.items())}
+        results = _write(run, files, out, list(config.models))
     used = config.model_copy(update={"decode": files[0].spec.decode})
     return ScoreResult(
         used, out, results, missing, time.monotonic() - begun_s, frozenset(run.kept), foreign,
@@ -105,20 +107,20 @@ def _foreign(out: Path, files: Sequence[FileToScore]) -> tuple[str, ...]:
 @contextmanager
 def _workers(config: Config, session: Session, spec: CameraSpec, here: bool) -> Iterator[LocalWorkers | RemoteWorkers]:
     if here:
-        with local_workers(config, worker_settings(config, session.url), [spec]) as crew:
-            yield crew
+        with local_workers(config, worker_settings(config, session.url), [spec]) as at_work:
+            yield at_work
     else:
         yield RemoteWorkers(session.bus)
 
 
 def _drive(
-    run: ScoreRun, session: Session, crew: LocalWorkers | RemoteWorkers, on_result: Callable[[], object]
+    run: ScoreRun, session: Session, workers: LocalWorkers | RemoteWorkers, on_result: Callable[[], object]
 ) -> None:
     """Turn until done. A Redis that goes away is waited for."""
     known, away_since_s = 0, 0.0
     while not run.done:
         try:
-            crew.check()
+            workers.check()
             run.turn()
             away_since_s = 0.0
         except (redis.ConnectionError, redis.TimeoutError) as error:
@@ -133,11 +135,7 @@ def _drive(
             on_result()
 
 
-def _write(
-    run: ScoreRun, files: Sequence[FileToScore], out: Path, models: list[str], teller: Teller
-) -> list[FileResult]:
-    for camera, result in list(run.results.items()):
-        run.results[camera] = teller.tell(result)
+def _write(run: ScoreRun, files: Sequence[FileToScore], out: Path, models: list[str]) -> list[FileResult]:
     results = [run.results[f.spec.camera] for f in files if f.spec.camera in run.results]
     write_summary(out, results, models, files[0].spec.config_hash)
     return results

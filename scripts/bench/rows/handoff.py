@@ -15,7 +15,7 @@ def measure(work: Path, quick: bool) -> list[Row]:
     speed = {key: detail[f"{key}_gb_s"]["median"] for key in ("copy", "shared", "copied")}
     limit = (
         f"{speed['shared']:.1f} GB/s, a copy {speed['copy']:.1f} GB/s; three processes on two cores, each of which is "
-        "woken by the next: settling, reading and acknowledging take {:.2f} ms, no pixel is moved".format(
+        "woken by the next: committing, reading and acknowledging take {:.2f} ms, no pixel is moved".format(
             said["bytes"] / speed["shared"] / 1e6
         )
     )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from plugged import plug_in
 from pydantic import BaseModel
 
-from pipeline.alerts.feed import AlertFeed, Deliveries
+from pipeline.alerts.feed import AGAIN_S, LOOK_EVERY_S, REDIS_AGAIN_S, AlertFeed, Deliveries, Delivery
 from pipeline.alerts.sink import SINKS, NamedSink, Sink, SinkKind, alert_key, checked_options, open_sinks
 from pipeline.archive.records import FileResult, read_record, write_record
 from pipeline.archive.tell import Teller
@@ -118,30 +118,33 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return Flaky.told
 
 
-def test_a_sink_that_fails_is_tried_again_and_keeps_no_other_waiting(
+def test_a_sink_that_fails_is_told_of_once_and_tried_again(
     one_bus: Bus, monkeypatch: pytest.MonkeyPatch, told: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    now_s = [0.0]
-    good: list[str] = []
-
-    class Good(Flaky):
-        def deliver(self, alert: dict[str, Any], picture: bytes | None) -> None:
-            good.append(alert["id"])
-
-    sinks = {"bad": NamedSink("bad", FLAKY, Options()), "good": Good()}
-    deliveries = Deliveries(one_bus, sinks, lambda: now_s[0])
+    delivery = Delivery(one_bus, "bad", NamedSink("bad", FLAKY, Options()))
     one_bus.client.xadd(one_bus.keys.alerts, {"alert": json.dumps(message(0))})
     monkeypatch.setattr(Flaky, "failing", True)
-    for now_s[0] in (0.0, 1.0, 6.0):
-        deliveries.turn()
-    assert (told, good) == ([], ["cam-1-0"])
+    assert [delivery.turn(), delivery.turn()] == [AGAIN_S, AGAIN_S]
+    assert told == []
     assert caplog.text.count("sink bad: 'no route'; trying again every 5 s") == 1
     monkeypatch.setattr(Flaky, "failing", False)
-    now_s[0] = 20.0
-    deliveries.turn()
-    deliveries.turn()
-    deliveries.close()
+    assert [delivery.turn(), delivery.turn()] == [LOOK_EVERY_S, LOOK_EVERY_S]
+    delivery.close()
     assert told == ["cam-1-0"]
+
+
+def test_a_sink_that_hangs_keeps_nobody_waiting(one_bus: Bus, told: list[str]) -> None:
+    hung = threading.Event()
+
+    class Hung(Flaky):
+        def deliver(self, alert: dict[str, Any], picture: bytes | None) -> None:
+            hung.wait(60)
+
+    deliveries = Deliveries(one_bus, {"hung": Hung(), "good": Flaky()})
+    one_bus.client.xadd(one_bus.keys.alerts, {"alert": json.dumps(message(0))})
+    deliveries.close(limit_s=1.0)
+    assert told == ["cam-1-0"]
+    hung.set()
 
 
 def test_what_came_while_nobody_listened_is_delivered_later(one_bus: Bus, told: list[str]) -> None:
@@ -153,13 +156,12 @@ def test_what_came_while_nobody_listened_is_delivered_later(one_bus: Bus, told: 
 
 
 def test_a_redis_that_lost_everything_is_read_again_once_it_has_something(one_bus: Bus, told: list[str]) -> None:
-    deliveries = Deliveries(one_bus, {"a": NamedSink("a", FLAKY, Options())})
+    delivery = Delivery(one_bus, "a", NamedSink("a", FLAKY, Options()))
     one_bus.client.delete(one_bus.keys.alerts)
-    with pytest.raises(redis.ResponseError, match="NOGROUP"):
-        deliveries.turn()
+    assert delivery.turn() == REDIS_AGAIN_S
     one_bus.client.xadd(one_bus.keys.alerts, {"alert": json.dumps(message(0))})
-    deliveries.turn()
-    deliveries.close()
+    assert delivery.turn() == LOOK_EVERY_S
+    delivery.close()
     assert told == ["cam-1-0"]
 
 

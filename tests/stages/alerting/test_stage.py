@@ -113,12 +113,12 @@ def test_an_open_alert_is_closed_at_its_last_frame_by(last: Joined) -> None:
 
 
 def test_a_model_in_its_warm_up_does_not_blind_the_camera() -> None:
-    warm, settled = model_scores(EVENT, model="warm", provisional=True), model_scores(EVENT, model="settled")
-    quiet = model_scores([QUIET] * len(EVENT), model="settled")
-    both, _ = play([Joined(scores={"warm": warm, "settled": settled})])
+    warm, sure = model_scores(EVENT, model="warm", provisional=True), model_scores(EVENT, model="sure")
+    quiet = model_scores([QUIET] * len(EVENT), model="sure")
+    both, _ = play([Joined(scores={"warm": warm, "sure": sure})])
     assert [a.phase for a in both.alerts] == ["open", "close"]
     assert not both.messages[0].provisional  # type: ignore[union-attr]
-    assert play([Joined(scores={"warm": warm, "settled": quiet})])[0].alerts == []
+    assert play([Joined(scores={"warm": warm, "sure": quiet})])[0].alerts == []
     alone, _ = play([Joined(scores={"warm": warm})])
     assert alone.alerts == []
     assert alone.messages[0].provisional  # type: ignore[union-attr]
