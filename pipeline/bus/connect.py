@@ -1,7 +1,7 @@
 """Connections to Redis: one server, a Sentinel's master, or a Cluster.
 
 redis-py's own retries are off: repeating XREADGROUP strands entries and repeating XADD duplicates them; what may be
-repeated is repeated by the callers, where it is known to be safe (PITFALLS R1, R2).
+repeated is repeated by the callers, where it is known to be safe.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Bus:
     # -- groups -------------------------------------------------------------------------------------------------
 
     def ensure_groups(self, stream: str, groups: Iterable[str]) -> None:
-        """Create the consumer groups (and the stream) where absent, from the very first entry (PITFALLS R6)."""
+        """Create the consumer groups (and the stream) where absent, from the very first entry."""
         for group in groups:
             try:
                 self.client.xgroup_create(stream, group, id="0", mkstream=True)

@@ -1,4 +1,4 @@
-"""The `oddwatch` command. Each file here is a command or two; libraries are imported when a command needs them."""
+"""The `oddwatch` command. The files and folders here are its commands; libraries are imported when a command needs them."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ from pipeline.bus.keys import Keys  # noqa: E402
 from pipeline.bus.streams import Bus, connect  # noqa: E402
 from pipeline.cameras.registry import register  # noqa: E402
 from pipeline.leases.lease import heartbeats  # noqa: E402
-from scripts.simulate.cast import STAGES, Phase, Scene, names, publish, spec_of, work  # noqa: E402
+from scripts.simulate.scene import STAGES, Phase, Scene, names, publish, spec_of, work  # noqa: E402
 
 SPREAD_S = 120.0
 """The workers must hold all cameras by then."""

@@ -1,4 +1,4 @@
-"""Who plays in a simulation: the scene, its source of snippets, and workers that are watched. See `simulate.py`."""
+"""What a simulation is made of: the scene, its source of snippets, and workers that are watched. See `__main__.py`."""
 
 from __future__ import annotations
 
