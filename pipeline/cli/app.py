@@ -1,4 +1,4 @@
-"""The `oddwatch` command. The files and folders here are its commands; libraries are imported when a command needs them."""
+"""The `oddwatch` command: its commands are the files and folders here, whose libraries are imported when they are needed."""
 
 from __future__ import annotations
 
