@@ -1,4 +1,4 @@
-"""The `oddwatch` command: its commands are the files and folders here, whose libraries are imported when they are needed."""
+"""The `oddwatch` command: the files and folders here, whose libraries are imported when they are needed."""
 
 from __future__ import annotations
 
