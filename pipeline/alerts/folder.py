@@ -11,6 +11,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.alerts.sink import SinkKind
+from stages.alerting.received import ALERT_ID
+from stages.errors import OddwatchError
 from stages.files.atomic import cannot_write, write_whole
 
 TAIL_BYTES = 65536
@@ -47,6 +49,8 @@ class FolderSink:
         """Raises OddwatchError when the disk is full."""
         if alert.get("entry") in self._last:
             return
+        if not ALERT_ID.match(str(alert["id"])):
+            raise OddwatchError(f"{self._path}: an alert's id is {str(alert['id'])[:40]!r}, which cannot name a file")
         if picture is not None:
             alert["snapshot"] = f"snapshots/{alert['id']}.jpg"
             write_whole(self._folder / alert["snapshot"], picture)

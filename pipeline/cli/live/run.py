@@ -67,6 +67,8 @@ def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.
             raise OddwatchError(f"stopped, but {_what(session, error)}") from error
         _show(last)
         typer.echo("\n".join(accounts))
+        if skipped := session.bus.alert_entries.skipped:
+            typer.echo(f"skipped, as they are not alerts: {skipped} in {session.bus.keys.alerts}")
 
 
 def _say_where(session: Session, config: Config, specs: list[CameraSpec]) -> None:
