@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 
@@ -41,6 +42,8 @@ def publish_file(
     error = ""
     if deaths >= spec.max_deliveries:
         error = f"its decoder died {deaths} times after frame {next_frame}"
+    elif unlike := _no_recording(spec.source):
+        error = unlike
     else:
         source = Source(kind=spec.kind, uri=spec.source, redacted=spec.source, camera=spec.camera)
         publisher.note(promised=str(frames_promised(spec.source)))
@@ -64,6 +67,14 @@ def publish_file(
         status=f"error: {error}",
     )  # fmt: skip
     publisher.publish(end, {"next_frame": next_frame, "done": spec.run_ms})
+
+
+def _no_recording(source: str) -> str:
+    """Why a path cannot be one, in one line: opening a pipe would wait for ever, reading a device never end."""
+    path = Path(source)
+    if "://" in source or path.is_file() or path.is_dir() or not path.exists():
+        return ""
+    return f"{source}: neither a file nor a folder"
 
 
 def count_death(bus: Bus, spec: CameraSpec, token: str) -> None:
