@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
@@ -18,6 +19,11 @@ _RELEASE = "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',K
 
 JSON_NAMES = {"tasks": "lanes", "below_least": "hungry", "below_most": "room"}
 """What other versions call these fields of a heartbeat."""
+
+
+def worker_name(place: str) -> str:
+    """A worker's name that no other has: containers can share a host's name and a pid. `place`: what it is there for."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}-{place}"
 
 
 class TaskId(NamedTuple):
