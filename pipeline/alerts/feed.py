@@ -32,7 +32,8 @@ class AlertFeed:
 
     def __init__(self, bus: Bus, group: str, sink: Sink) -> None:
         self._bus, self._group, self._sink = bus, group, sink
-        bus.ensure_groups(bus.keys.alerts, [group])
+        with contextlib.suppress(redis.ResponseError):  # then a turn will say what is wrong
+            bus.ensure_groups(bus.keys.alerts, [group])
 
     def turn(self) -> list[dict]:
         """Deliver what is new; returns it. Raises what the sink raises: nothing is lost, a later turn tries again."""

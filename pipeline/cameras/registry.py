@@ -87,7 +87,12 @@ class Registry:
 
     def refresh(self) -> bool:
         """Read the registry if it changed; returns whether it did."""
-        version = self._client.get(self._keys.cameras_version)
+        try:
+            version = self._client.get(self._keys.cameras_version)
+        except redis.ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            version = uuid.uuid4().bytes  # the next change will put it right; until then nobody knows whether one came
         self._refreshes += 1
         # Whoever changes a Cluster's registry can die before it says so.
         if version == self._version and self._refreshes % REREAD_EVERY:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.bus.codec import decode_state
 from pipeline.bus.streams import Bus
+from pipeline.cameras.repair import decoder_state
 from pipeline.cameras.spec import CameraSpec
 from pipeline.ingest.publish import Beat, Publisher
 from pipeline.pixels.writer import FrameWriter
@@ -90,7 +90,7 @@ def count_death(bus: Bus, spec: CameraSpec, token: str) -> None:
 def _reached(publisher: Publisher) -> tuple[int, State]:
     """The last seq that was published in this run (-1: none), and what was saved with it."""
     run_ms, seq = publisher.bus.last_id(publisher.stream)
-    state = decode_state(publisher.bus.client.hgetall(publisher.state_key))
+    state = decoder_state(publisher.bus, publisher.spec)
     return (seq if run_ms == publisher.spec.run_ms else -1), state
 
 

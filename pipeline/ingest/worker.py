@@ -15,10 +15,10 @@ from itertools import islice
 import redis
 
 from pipeline.backoff import Backoff, Restarts
-from pipeline.bus.codec import decode_state
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import OUTAGE, Bus, connect
 from pipeline.cameras.announce import Announcer, live_specs, origin_of
+from pipeline.cameras.repair import decoder_state, is_wrong_type, mend_types
 from pipeline.cameras.spec import CameraSpec
 from pipeline.config.load import load_config
 from pipeline.ingest.file import count_death
@@ -113,10 +113,20 @@ class DecodeWorker:
             self._outages = 0
         except (redis.RedisError, *OUTAGE) as error:
             # The decoders go on: they wait for Redis themselves, and the lease tells whether they may publish.
+            if is_wrong_type(error):
+                self._mend()
             self._outages += 1
             if self._outages == 1:
                 log.warning("Redis does not answer (%s); waiting for it", error)
             time.sleep(REDIS_AGAIN.delay_s(self._outages))
+
+    def _mend(self) -> None:
+        """A key of a wrong type must stop no other camera than its own, and that one not for long."""
+        own = {} if self._announcer is None else self._announcer.specs
+        try:
+            mend_types(self._bus, ({s.camera: s for s in self._assignment.wanted.values()} | own).values())
+        except (redis.RedisError, *OUTAGE) as error:
+            log.debug("not mended: %s", error)
 
     def _follow_leases(self) -> None:
         held = self._assignment.held
@@ -178,7 +188,7 @@ class DecodeWorker:
         return busy + starting < self._settings.decode_files
 
     def _is_done(self, spec: CameraSpec) -> bool:
-        state = decode_state(self._bus.client.hgetall(self._bus.keys.state(spec.camera, "decode")))
+        state = decoder_state(self._bus, spec)
         return not spec.live and number(state, "done") == spec.run_ms
 
     # -- processes ----------------------------------------------------------------------------------------------

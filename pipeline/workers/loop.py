@@ -13,6 +13,7 @@ from pipeline.alerts.forward import forward_all
 from pipeline.backoff import Backoff
 from pipeline.bus.codec import Entry, Reader
 from pipeline.bus.streams import OUTAGE, Bus
+from pipeline.cameras.repair import is_wrong_type, mend_types
 from pipeline.cameras.spec import CameraSpec
 from pipeline.leases.assignment import POLL_S, Assignment, Renewer
 from pipeline.leases.lease import Leases, TaskId
@@ -302,10 +303,19 @@ class Worker:
         """A stream vanished under us (its file is done, or Redis was emptied), or a command is not allowed."""
         self._outages += 1
         expected = any(word in str(error) for word in ("NOGROUP", "UNBLOCKED", "no such key")) and self._outages < 10
-        if not expected and str(error) != self._refusal:
+        if is_wrong_type(error):
+            self._mend()
+        elif not expected and str(error) != self._refusal:
             self._refusal = str(error)
             log.error("Redis refused: %s", error)
         self._start_over(REFUSED_AGAIN)
+
+    def _mend(self) -> None:
+        """A key of a wrong type must stop no other camera than its own, and that one not for long."""
+        try:
+            mend_types(self._bus, {spec.camera: spec for spec in self._assignment.wanted.values()}.values())
+        except (redis.RedisError, *OUTAGE) as error:
+            log.debug("not mended: %s", error)
 
     def _start_over(self, again: Backoff) -> None:
         """What was in flight may or may not have been done: believe only what Redis says after a wait."""
