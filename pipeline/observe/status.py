@@ -14,6 +14,7 @@ from pipeline.cameras.registry import Registry
 from pipeline.cameras.repair import is_wrong_type
 from pipeline.cameras.spec import STAGES, CameraSpec
 from pipeline.leases.lease import Heartbeat, heartbeats
+from stages.decode.redact import redact
 
 NUMBER = re.compile(r"-?\d{1,18}\Z")
 
@@ -67,7 +68,7 @@ def _camera(bus: Bus, spec: CameraSpec) -> dict:
     totals = {k.removeprefix("total:"): int(n) for k, n in said.items() if NUMBER.match(n)}
     health = {k: v for k, v in health.items() if NUMBER.match(v) or not k.endswith("_ms")}
     return {
-        "source": spec.source, "live": spec.live, "health": health, "run": account, "totals": totals,
+        "source": redact(spec.source), "live": spec.live, "health": health, "run": account, "totals": totals,
         "streams": {kind: _stream(bus, spec, kind) for kind in spec.all_streams()},
         "held_by": {s: _holder(bus, spec, s) for stage in STAGES for s in spec.stages(stage)},
     }  # fmt: skip
