@@ -40,7 +40,12 @@ class AlertFeed:
         client, stream = self._bus.client, self._bus.keys.alerts
         delivered: list[dict] = []
         for start in ("0", ">"):
-            reply = client.xreadgroup(self._group, self._group, {stream: start}, count=AT_ONCE)
+            try:
+                reply = client.xreadgroup(self._group, self._group, {stream: start}, count=AT_ONCE)
+            except redis.ResponseError as error:
+                if "NOGROUP" in str(error):  # Redis came back empty: the next turn will read what has come since
+                    self._bus.ensure_groups(stream, [self._group])
+                raise
             for entry_id, fields in reply[0][1] if reply else []:
                 found = self._bus.alert_entries.read(entry_id, fields) if fields else None
                 if found is not None:

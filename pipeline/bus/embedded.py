@@ -101,13 +101,29 @@ class EmbeddedServer:
             "logfile": str(self._log),
         }
         self.binary = binary or embedded_binary()
-        command = [self.binary, *(part for key, value in options.items() for part in (f"--{key}", value))]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        self._command = [self.binary, *(part for key, value in options.items() for part in (f"--{key}", value))]
+        self._process = self._start()
+        self._wait_until_up()
+
+    def revive(self) -> bool:
+        """Start the server again, empty and at the same address, if it has ended; returns whether it had.
+
+        From the main thread, as at first. Raises BusError if it does not answer within 10 s.
+        """
+        if self._process.poll() is None:
+            return False
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._socket.unlink(missing_ok=True)
+        self._process = self._start()
+        self._wait_until_up()
+        return True
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             preexec_fn=partial(die_with_parent, os.getpid()),
             start_new_session=True,  # a Ctrl-C at the terminal must not end it before the workers have drained
         )  # fmt: skip
-        self._wait_until_up()
 
     @property
     def url(self) -> str:

@@ -115,6 +115,7 @@ class DecodeWorker:
             # The decoders go on: they wait for Redis themselves, and the lease tells whether they may publish.
             if is_wrong_type(error):
                 self._mend()
+            self._next_announce_s = 0.0  # it may come back empty
             self._outages += 1
             if self._outages == 1:
                 log.warning("Redis does not answer (%s); waiting for it", error)

@@ -34,6 +34,8 @@ from stages.errors import OddwatchError, UsageError
 
 FOLDER_GROUP = "jsonl"
 """Consumer group of `output.folder`."""
+LOOK_S = 2.0
+"""How often the accounts are looked at that an embedded server would take with it."""
 TROUBLE = (OddwatchError, redis.RedisError, *OUTAGE)
 """What `run` waits out: Redis away, full or read-only; a full disk."""
 
@@ -55,7 +57,7 @@ def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.
             _until_asked() as asked,
             local_workers(settings, worker_settings(settings, session.url, config), specs) as workers,
         ):
-            _watch(session, workers, alerts, asked)
+            _watch(session, workers, alerts, asked, [spec.camera for spec in specs])
         if server is not None:
             server.shutdown()
         try:
@@ -102,13 +104,19 @@ def _until_asked() -> Iterator[list[bool]]:
             signal.signal(signum, handler)
 
 
-def _watch(session: Session, workers: LocalWorkers, alerts: NewAlerts, asked: list[bool]) -> None:
+def _watch(
+    session: Session, workers: LocalWorkers, alerts: NewAlerts, asked: list[bool], cameras: list[str]
+) -> None:
     """Show alerts until asked to stop, whatever becomes of Redis and the disk meanwhile."""
     trouble = ""
+    known = LastKnown(session, cameras)
     while not asked:
         workers.check()
+        if session.server is not None and session.server.revive():
+            known.say_lost()
         found: list[dict] = []
         try:
+            known.look()
             found = alerts.get(wait_s=0.2)
             trouble = ""
         except TROUBLE as error:
@@ -118,6 +126,33 @@ def _watch(session: Session, workers: LocalWorkers, alerts: NewAlerts, asked: li
             time.sleep(1.0)
         _show(found)
     typer.echo("stopping: the stages finish what was decoded")
+
+
+class LastKnown:
+    """What became of the cameras' frames, as Redis said last: what an embedded server takes with it when it ends."""
+
+    def __init__(self, session: Session, cameras: list[str]) -> None:
+        self._session, self._cameras = session, cameras
+        self._lines: list[str] = []
+        self._looked_s = 0.0
+
+    def look(self) -> None:
+        """Ask, now and then; only an embedded server forgets everything when it ends. Raises redis errors."""
+        if self._session.server is not None and time.monotonic() - self._looked_s > LOOK_S:
+            self._lines = account_lines(read_status(self._session.bus), self._cameras)
+            self._looked_s = time.monotonic()
+
+    def say_lost(self) -> None:
+        """The server has ended and was started again: every camera begins a new run."""
+        ago_s = time.monotonic() - self._looked_s
+        sys.stderr.write(
+            "oddwatch: the embedded server ended and was started again, empty; every camera begins a new run. What was "
+            "in it is lost: snippets not yet scored, what adaptive models had learned, and alerts of the last "
+            "moment that were in no file yet"
+            + "".join(f"\noddwatch: {ago_s:.0f} s before it was noticed, {line}" for line in self._lines)
+            + "\n"
+        )
+        self._lines = []
 
 
 def _show(alerts: list[dict]) -> None:
