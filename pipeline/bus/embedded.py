@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -65,9 +66,19 @@ def running_servers() -> list[str]:
     for folder in sorted(_temporary_folder().glob(f"{FOLDER_PREFIX}*")):
         pid = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
         path = folder / "redis.sock"
-        if pid.isdigit() and Path(f"/proc/{pid}").exists() and os.access(path, os.W_OK):
+        if pid.isdigit() and Path(f"/proc/{pid}").exists() and _is_own(folder, path):
             found.append(f"unix://{path}")
     return found
+
+
+def _is_own(folder: Path, path: Path) -> bool:
+    """Whether a socket and its folder are this user's alone: where temporary files lie, anybody can put one."""
+    try:
+        around, about = folder.lstat(), path.lstat()
+    except OSError:
+        return False
+    private = stat.S_ISDIR(around.st_mode) and not around.st_mode & 0o077
+    return private and stat.S_ISSOCK(about.st_mode) and around.st_uid == about.st_uid == os.getuid()
 
 
 def _answers(path: Path) -> bool:
