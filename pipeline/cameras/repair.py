@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import redis
 
 from pipeline.bus.codec import Entry, decode_state
-from pipeline.bus.streams import Bus
+from pipeline.bus.streams import OUTAGE, Bus
 from pipeline.cameras.spec import STAGES, CameraSpec
 from stages.stage import State
 
@@ -50,6 +50,14 @@ def mend_types(bus: Bus, specs: Iterable[CameraSpec]) -> list[str]:
         log.error("%s", why)
         bus.bury("", owners[key], Entry((0, 0), {}), why, 0)
     return [key for key, _ in wrong]
+
+
+def mend_if_possible(bus: Bus, specs: Iterable[CameraSpec]) -> None:
+    """The same, of cameras that may be named several times, where Redis lets it: else somebody tries again."""
+    try:
+        mend_types(bus, {spec.camera: spec for spec in specs}.values())
+    except (redis.RedisError, *OUTAGE) as error:
+        log.debug("not mended: %s", error)
 
 
 def _of_camera(bus: Bus, spec: CameraSpec) -> dict[str, str]:

@@ -13,7 +13,8 @@ from pipeline.alerts.forward import forward_all
 from pipeline.backoff import Backoff
 from pipeline.bus.codec import Entry, Reader
 from pipeline.bus.streams import OUTAGE, Bus
-from pipeline.cameras.repair import is_wrong_type, mend_types
+from pipeline.bus.trouble import Trouble, trouble_kind
+from pipeline.cameras.repair import is_wrong_type, mend_if_possible
 from pipeline.cameras.spec import CameraSpec
 from pipeline.leases.assignment import POLL_S, Assignment, Renewer
 from pipeline.leases.lease import Leases, TaskId
@@ -74,6 +75,7 @@ class Worker:
         self._tasks: dict[TaskId, Task] = {}
         self._outages = 0
         self._refusal = ""
+        self._trouble = Trouble(log)
         self._next_forward_s = self._next_look_s = 0.0
         self._next_tidy_s = 0.0
         self.stopping = False
@@ -295,8 +297,7 @@ class Worker:
     def _after_outage(self, error: BaseException) -> None:
         """Redis is away: wait for it."""
         self._outages += 1
-        if self._outages == 1:
-            log.warning("Redis does not answer (%s); waiting for it", error)
+        self._trouble.say(error)
         self._start_over(AWAY_AGAIN)
 
     def _after_refusal(self, error: redis.ResponseError) -> None:
@@ -304,18 +305,13 @@ class Worker:
         self._outages += 1
         expected = any(word in str(error) for word in ("NOGROUP", "UNBLOCKED", "no such key")) and self._outages < 10
         if is_wrong_type(error):
-            self._mend()
+            mend_if_possible(self._bus, self._assignment.wanted.values())
+        elif not expected and trouble_kind(error) != "refuses":
+            self._trouble.say(error)
         elif not expected and str(error) != self._refusal:
             self._refusal = str(error)
             log.error("Redis refused: %s", error)
         self._start_over(REFUSED_AGAIN)
-
-    def _mend(self) -> None:
-        """A key of a wrong type must stop no other camera than its own, and that one not for long."""
-        try:
-            mend_types(self._bus, {spec.camera: spec for spec in self._assignment.wanted.values()}.values())
-        except (redis.RedisError, *OUTAGE) as error:
-            log.debug("not mended: %s", error)
 
     def _start_over(self, again: Backoff) -> None:
         """What was in flight may or may not have been done: believe only what Redis says after a wait."""

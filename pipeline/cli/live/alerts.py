@@ -15,8 +15,8 @@ import redis
 import typer
 
 from pipeline.backoff import Backoff
-from pipeline.bus.connect import reason
 from pipeline.bus.streams import Bus
+from pipeline.bus.trouble import trouble_said
 from pipeline.cli.session import join_session
 from pipeline.config.load import load_config
 from stages.alerting.alert import alert_line
@@ -58,7 +58,7 @@ def _entries(bus: Bus, after: str, follow: bool) -> Iterator[dict]:
                 raise
             failures += 1
             if failures == 1:
-                sys.stderr.write(f"oddwatch: Redis does not answer ({reason(error)}); waiting for it\n")
+                sys.stderr.write(f"oddwatch: Redis {trouble_said(error)}; waiting for it\n")
             time.sleep(AGAIN.delay_s(failures))
             continue
         yield from found

@@ -16,8 +16,8 @@ import typer
 from pipeline.alerts.feed import AlertFeed, Deliveries
 from pipeline.alerts.folder import FolderSink
 from pipeline.alerts.sink import open_sinks
-from pipeline.bus.connect import reason
 from pipeline.bus.streams import OUTAGE, Bus
+from pipeline.bus.trouble import trouble_kind, trouble_said
 from pipeline.cameras.announce import Announcer, live_specs, origin_of
 from pipeline.cameras.spec import CameraSpec
 from pipeline.cli.session import Session, local_workers, open_session, worker_settings
@@ -51,7 +51,7 @@ def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.
         alerts = NewAlerts(session.bus, settings.output.folder)
         deliveries = Deliveries(session.bus, open_sinks(settings.sinks_with_options()))
         port = settings.output.metrics_port
-        server = serve_metrics(port, lambda: read_status(session.bus)) if port else None
+        server = serve_metrics(port, lambda: read_status(session.bus), settings.output.metrics_host) if port else None
         _say_where(session, settings, specs)
         with (
             _until_asked() as asked,
@@ -83,20 +83,25 @@ def _say_where(session: Session, config: Config, specs: list[CameraSpec]) -> Non
     else:
         typer.echo(f"alerts: oddwatch alerts --follow (Redis {session.shown}, stream {session.bus.keys.alerts})")
     if config.output.metrics_port:
-        typer.echo(f"metrics: http://localhost:{config.output.metrics_port}/metrics")
+        host = config.output.metrics_host
+        shown = f"[{host}]" if ":" in host else host
+        typer.echo(f"metrics: http://{shown}:{config.output.metrics_port}/metrics")
 
 
 @contextmanager
 def _until_asked() -> Iterator[list[bool]]:
-    """Collects SIGINT and SIGTERM; a second one ends the wait for what is still being drained."""
+    """Collects SIGINT, SIGTERM and SIGHUP; a second SIGINT or SIGTERM ends the wait for what is still being drained."""
     asked: list[bool] = []
 
-    def ask(*_: object) -> None:
-        if asked:
+    def ask(signum: int, _: object) -> None:
+        if asked and signum != signal.SIGHUP:  # a terminal that closes can send several
             raise KeyboardInterrupt
         asked.append(True)
 
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signals.append(signal.SIGHUP)
+    before = {s: signal.signal(s, ask) for s in signals}
     try:
         yield asked
     finally:
@@ -120,9 +125,10 @@ def _watch(
             found = alerts.get(wait_s=0.2)
             trouble = ""
         except TROUBLE as error:
-            if type(error).__name__ != trouble:
+            kind = str(error) if isinstance(error, OddwatchError) else trouble_kind(error)
+            if kind != trouble:
                 sys.stderr.write(f"oddwatch: {_what(session, error)}; waiting until that has passed\n")
-            trouble = type(error).__name__
+            trouble = kind
             time.sleep(1.0)
         _show(found)
     typer.echo("stopping: the stages finish what was decoded")
@@ -162,7 +168,7 @@ def _show(alerts: list[dict]) -> None:
 
 
 def _what(session: Session, error: BaseException) -> str:
-    return str(error) if isinstance(error, OddwatchError) else f"Redis at {session.shown}: {reason(error)}"
+    return str(error) if isinstance(error, OddwatchError) else f"Redis at {session.shown}: {trouble_said(error)}"
 
 
 class NewAlerts:
