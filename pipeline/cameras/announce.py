@@ -44,6 +44,12 @@ def origin_of(path: Path) -> str:
     return f"{socket.gethostname()}:{path.resolve()}"
 
 
+def _file_of(origin: str) -> str:
+    """The path in an origin; its host's name changes with every container."""
+    host, sep, path = origin.partition(":")
+    return path if sep else host
+
+
 class Announcer:
     """Keeps the registry up to the live cameras of one configuration. What came from others stays.
 
@@ -63,14 +69,18 @@ class Announcer:
 
         To be repeated every few seconds: a Redis may come back empty, and the silent are forgotten.
         """
-        others = self._others()
+        others = self.others()
         mine = {"cameras": sorted(self.specs), "seen_ms": self._bus.now_ms()}
         self._bus.client.hset(self._bus.keys.origins, self._origin, json.dumps(mine))
         self._registry.refresh()
         for name, found in self._registry.specs.items():
-            gone = found.live and found.origin == self._origin and name not in self.specs
-            if gone and not any(name in cameras for cameras in others.values()):
+            gone = found.live and name not in self.specs and not any(name in cameras for cameras in others.values())
+            if gone and found.origin == self._origin:
                 unregister(self._bus.client, self._bus.keys, name)
+            elif gone and found.origin not in others and _file_of(found.origin) == _file_of(self._origin):
+                # Of this very file, under the name that its container had before. What was learned stays: it could
+                # also be another host's, which is not there now.
+                retire(self._bus.client, self._bus.keys, found)
         for name, spec in self.specs.items():
             if self._is_news(spec, self._registry.specs.get(name), others):
                 spec.ensure_streams(self._bus)
@@ -78,13 +88,13 @@ class Announcer:
 
     def withdraw(self) -> None:
         """Take the cameras off the registry that no other configuration in use names."""
-        others = self._others()
+        others = self.others()
         self._bus.client.hdel(self._bus.keys.origins, self._origin)
         for name, spec in self.specs.items():
             if not any(name in cameras for cameras in others.values()):
                 retire(self._bus.client, self._bus.keys, spec)
 
-    def _others(self) -> dict[str, list[str]]:
+    def others(self) -> dict[str, list[str]]:
         """Other configurations in use, and the cameras they name. Clears away those long unheard of."""
         now_ms = self._bus.now_ms()
         found: dict[str, list[str]] = {}
