@@ -109,9 +109,7 @@ def _until_asked() -> Iterator[list[bool]]:
             signal.signal(signum, handler)
 
 
-def _watch(
-    session: Session, workers: LocalWorkers, alerts: NewAlerts, asked: list[bool], cameras: list[str]
-) -> None:
+def _watch(session: Session, workers: LocalWorkers, alerts: NewAlerts, asked: list[bool], cameras: list[str]) -> None:
     """Show alerts until asked to stop, whatever becomes of Redis and the disk meanwhile."""
     trouble = ""
     known = LastKnown(session, cameras)

@@ -14,8 +14,8 @@ from pipeline.bus.streams import Bus
 from pipeline.cameras.announce import Announcer
 from pipeline.cameras.repair import decoder_state, mend_types
 from pipeline.leases.lease import Leases, heartbeats
-from pipeline.observe.lines import status_lines
 from pipeline.observe.status import read_status
+from pipeline.observe.status_text import status_lines
 
 STAGES = ("features", "temporal", "alerting")
 BEAT = {
