@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import threading
 from collections.abc import Mapping
+from typing import Any
 
 import redis
 
@@ -17,6 +17,8 @@ from stages.errors import OddwatchError
 log = logging.getLogger(__name__)
 
 AT_ONCE = 100
+PICTURE_BYTES = 4 * 2**20
+"""A larger one is no picture of ours."""
 AGAIN_S = 5.0
 """How soon a sink that failed is tried again."""
 REDIS_AGAIN_S = 1.0
@@ -30,21 +32,40 @@ class AlertFeed:
 
     def __init__(self, bus: Bus, group: str, sink: Sink) -> None:
         self._bus, self._group, self._sink = bus, group, sink
-        bus.ensure_groups(bus.keys.alerts, [group])
+        with contextlib.suppress(redis.ResponseError):  # then a turn will say what is wrong
+            bus.ensure_groups(bus.keys.alerts, [group])
 
     def turn(self) -> list[dict]:
         """Deliver what is new; returns it. Raises what the sink raises: nothing is lost, a later turn tries again."""
         client, stream = self._bus.client, self._bus.keys.alerts
         delivered: list[dict] = []
         for start in ("0", ">"):
-            reply = client.xreadgroup(self._group, self._group, {stream: start}, count=AT_ONCE)
+            try:
+                reply = client.xreadgroup(self._group, self._group, {stream: start}, count=AT_ONCE)
+            except redis.ResponseError as error:
+                if "NOGROUP" in str(error):  # Redis came back empty: the next turn will read what has come since
+                    self._bus.ensure_groups(stream, [self._group])
+                raise
             for entry_id, fields in reply[0][1] if reply else []:
-                if fields:
-                    alert = json.loads(fields[b"alert"]) | {"entry": entry_id.decode()}
-                    self._sink.deliver(alert, client.get(alert["snapshot"]) if alert["snapshot"] else None)
+                found = self._bus.alert_entries.read(entry_id, fields) if fields else None
+                if found is not None:
+                    alert = found | {"entry": entry_id.decode()}
+                    self._sink.deliver(alert, self._picture(alert))
                     delivered.append(alert)
                 client.xack(stream, self._group, entry_id)
         return delivered
+
+    def _picture(self, alert: Mapping[str, Any]) -> bytes | None:
+        """The JPEG that an alert names; None if it is gone, or is nothing that an alert may name."""
+        if not self._bus.keys.is_snapshot_of(alert["snapshot"], alert["id"]):
+            return None
+        try:
+            found: bytes = self._bus.client.getrange(alert["snapshot"], 0, PICTURE_BYTES)
+        except redis.exceptions.ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            return None
+        return found if 0 < len(found) <= PICTURE_BYTES else None
 
     def close(self) -> None:
         self._sink.close()

@@ -11,7 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.alerts.sink import SinkKind
-from stages.files.atomic import cannot_write, write_whole
+from stages.alerting.received import ALERT_ID
+from stages.errors import OddwatchError
+from stages.files.atomic import cannot_write, opened_private, write_whole
 
 TAIL_BYTES = 65536
 """More than a line."""
@@ -25,7 +27,8 @@ class FolderOptions(BaseModel):
 
 
 class FolderSink:
-    """Appends every alert message to `<folder>/alerts.jsonl` once, and its picture to `<folder>/snapshots/`.
+    """Appends every alert message to `<folder>/alerts.jsonl` once, and its picture to `<folder>/snapshots/`; what it
+    makes is for this user alone.
 
     An alert whose line was written but not acknowledged (a crash between the two) is recognised by the stream id kept
     in the line.
@@ -36,9 +39,10 @@ class FolderSink:
         self._folder = folder
         self._path = folder / "alerts.jsonl"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(0o700, parents=True, exist_ok=True)
             _cut_torn_line(self._path)
-            self._file = self._path.open("a", encoding="utf-8")
+            fd = opened_private(str(self._path), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            self._file = os.fdopen(fd, "a", encoding="utf-8")
             self._last = _last_entry(self._path)
         except OSError as error:
             raise cannot_write(self._path, error) from error
@@ -47,9 +51,11 @@ class FolderSink:
         """Raises OddwatchError when the disk is full."""
         if alert.get("entry") in self._last:
             return
+        if not ALERT_ID.match(str(alert["id"])):
+            raise OddwatchError(f"{self._path}: an alert's id is {str(alert['id'])[:40]!r}, which cannot name a file")
         if picture is not None:
             alert["snapshot"] = f"snapshots/{alert['id']}.jpg"
-            write_whole(self._folder / alert["snapshot"], picture)
+            write_whole(self._folder / alert["snapshot"], picture, private=True)
         try:
             self._file.write(json.dumps(alert) + "\n")
             self._file.flush()

@@ -5,6 +5,7 @@ An alert is written on its camera's node, together with the scores it came from;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipeline.bus.keys import Keys
 ALERTS_KEPT = 10_000
 """Entries of `oddwatch:alerts`."""
 AT_ONCE = 100
+ENTRY_ID = re.compile(rb"\d{1,20}-\d{1,20}\Z")
 
 
 def forward_all(client: Any, keys: Keys, cameras: Sequence[str]) -> int:
@@ -42,7 +44,7 @@ def forward(client: Any, keys: Keys, camera: str) -> int:
 
 
 def _behind(last: bytes | None) -> str:
-    return "-" if last is None else f"({last.decode()}"
+    return "-" if last is None or ENTRY_ID.match(last) is None else f"({last.decode()}"
 
 
 def _copy(client: Any, keys: Keys, camera: str, last: bytes | None, entries: list[Any]) -> bool:

@@ -165,7 +165,7 @@ def decode(raw: Mapping[bytes, bytes]) -> Message:
         return cls(**values)
     except ValueError:
         raise
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"not an Oddwatch message: {type(error).__name__} {error}") from error
 
 

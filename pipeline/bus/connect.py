@@ -23,8 +23,11 @@ COPIED_BYTES = 6000
 """Longer arguments are not copied; redis-py's own bound."""
 FORM_OF_REPLIES = re.compile(r"[?&](protocol|decode_responses|encoding(?:_errors)?)=")
 """What an address may not choose: redis-py would let it win."""
+RAW_LOGIN = re.compile(r"(?i)(?!unix:)[a-z+]+://[^/?#]*[/?#].*@")
+"""An @ behind what is read as the host."""
 SENTINEL = "redis+sentinel://"
 SENTINEL_PORT = 26379
+SHOWN_OPTIONS = ("db", "protocol", "decode_responses", "encoding", "encoding_errors", "ssl_cert_reqs", "timeout")
 
 
 def connect(url: str) -> Any:
@@ -34,6 +37,11 @@ def connect(url: str) -> Any:
     """
     if unwanted := FORM_OF_REPLIES.search(url):
         raise BusError(f"{hide_password(url)}: leave '{unwanted[1]}' out of the address; Oddwatch sets it itself")
+    if RAW_LOGIN.match(url):  # a part of the password would be looked up as a host, and be in what is said of that
+        raise BusError(
+            f"{hide_password(url)}: not a Redis address; percent-encode '/', '?' and '#' in its password "
+            "(%2F, %3F, %23; and %40 for @)"
+        )
     options: dict[str, Any] = {
         "socket_timeout": BLOCK_MARGIN_S,
         "socket_connect_timeout": 5.0,
@@ -121,9 +129,9 @@ def parse_sentinel(url: str) -> tuple[list[tuple[str, int]], str, int, str | Non
 def hide_password(url: str) -> str:
     """The URL without user and password."""
     scheme, sep, rest = url.partition("://")
-    rest = re.sub(r"(?i)\b(user(?:name)?|password)=[^&]*", r"\1=***", rest)
     login, at, host = rest.rpartition("@")
-    return f"{scheme}{sep}***@{host}" if at and login else f"{scheme}{sep}{rest}"
+    host = re.sub(r"([?&][^=&]*)=([^&]*)", lambda f: f[0] if f[1][1:] in SHOWN_OPTIONS else f"{f[1]}=***", host)
+    return f"{scheme}{sep}***@{host}" if at and login else f"{scheme}{sep}{host}"
 
 
 def reason(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -65,9 +66,19 @@ def running_servers() -> list[str]:
     for folder in sorted(_temporary_folder().glob(f"{FOLDER_PREFIX}*")):
         pid = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
         path = folder / "redis.sock"
-        if pid.isdigit() and Path(f"/proc/{pid}").exists() and os.access(path, os.W_OK):
+        if pid.isdigit() and Path(f"/proc/{pid}").exists() and _is_own(folder, path):
             found.append(f"unix://{path}")
     return found
+
+
+def _is_own(folder: Path, path: Path) -> bool:
+    """Whether a socket and its folder are this user's alone: where temporary files lie, anybody can put one."""
+    try:
+        around, about = folder.lstat(), path.lstat()
+    except OSError:
+        return False
+    private = stat.S_ISDIR(around.st_mode) and not around.st_mode & 0o077
+    return private and stat.S_ISSOCK(about.st_mode) and around.st_uid == about.st_uid == os.getuid()
 
 
 def _answers(path: Path) -> bool:
@@ -101,13 +112,29 @@ class EmbeddedServer:
             "logfile": str(self._log),
         }
         self.binary = binary or embedded_binary()
-        command = [self.binary, *(part for key, value in options.items() for part in (f"--{key}", value))]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        self._command = [self.binary, *(part for key, value in options.items() for part in (f"--{key}", value))]
+        self._process = self._start()
+        self._wait_until_up()
+
+    def revive(self) -> bool:
+        """Start the server again, empty and at the same address, if it has ended; returns whether it had.
+
+        From the main thread, as at first. Raises BusError if it does not answer within 10 s.
+        """
+        if self._process.poll() is None:
+            return False
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._socket.unlink(missing_ok=True)
+        self._process = self._start()
+        self._wait_until_up()
+        return True
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             preexec_fn=partial(die_with_parent, os.getpid()),
             start_new_session=True,  # a Ctrl-C at the terminal must not end it before the workers have drained
         )  # fmt: skip
-        self._wait_until_up()
 
     @property
     def url(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stages.messages import CAMERA_NAME
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:
@@ -34,6 +36,13 @@ class Keys:
     def snapshot(self, camera: str, alert_id: str) -> str:
         """JPEG of an alert's peak, kept for a day."""
         return f"{self.prefix}:{{{camera}}}:snapshot:{alert_id}"
+
+    def is_snapshot_of(self, key: object, alert_id: str) -> bool:
+        """Whether a key is where the picture of that alert would be."""
+        head, sep, camera = f"{self.prefix}:{{", f"}}:snapshot:{alert_id}", ""
+        if isinstance(key, str) and key.startswith(head) and key.endswith(sep):
+            camera = key[len(head) : -len(sep)]
+        return CAMERA_NAME.match(camera) is not None
 
     def all_of(self, camera: str) -> str:
         """A SCAN pattern of everything kept about a camera."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 
+from pipeline.bus.alert_entries import AlertEntries
 from pipeline.bus.codec import Bound, Encoded, Entry, EntryId, Reader, encode, entry_of_reply, parse_id
 from pipeline.bus.commit import Command, Commit, CommitResult, Left, Look, RawClient, commit_all, trim, xadd
 from pipeline.bus.connect import connect as connect
@@ -49,6 +50,7 @@ class Bus:
         self.raw = RawClient(client)
         self.keys = keys
         self.is_cluster = isinstance(client, redis.RedisCluster)
+        self.alert_entries = AlertEntries(keys.alerts)
         self._seen: dict[str, str] = {}
         """Stream -> the last entry that came from it."""
 
@@ -174,14 +176,18 @@ class Bus:
         self.client.xclaim(stream, group, group, 0, [entry.id_text], retrycount=attempts, justid=True)
 
     def alerts_after(self, last: str, block_s: float = 0.0) -> tuple[str, list[dict]]:
-        """Alerts behind the entry `last` ('0' for all, '$' for new ones only), and the entry to go on from."""
+        """Alerts behind the entry `last` ('0' for all, '$' for new ones only), and the entry to go on from.
+
+        What is no alert is skipped; `alert_entries` has how many were.
+        """
         if last == "$":
             ms, seq = self.last_id(self.keys.alerts)
             last = f"{ms}-{seq}"
         block = max(1, int(block_s * 1000)) if block_s > 0 else None
         reply = self.client.xread({self.keys.alerts: last}, count=100, block=block)
         entries = reply[0][1] if reply else []
-        return (entries[-1][0].decode() if entries else last), [json.loads(fields[b"alert"]) for _, fields in entries]
+        alerts = [alert for entry in entries if (alert := self.alert_entries.read(*entry)) is not None]
+        return (entries[-1][0].decode() if entries else last), alerts
 
     # -- writing ------------------------------------------------------------------------------------------------
 

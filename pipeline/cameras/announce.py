@@ -44,6 +44,12 @@ def origin_of(path: Path) -> str:
     return f"{socket.gethostname()}:{path.resolve()}"
 
 
+def _file_of(origin: str) -> str:
+    """The path in an origin; its host's name changes with every container."""
+    host, sep, path = origin.partition(":")
+    return path if sep else host
+
+
 class Announcer:
     """Keeps the registry up to the live cameras of one configuration. What came from others stays.
 
@@ -53,7 +59,7 @@ class Announcer:
 
     def __init__(self, bus: Bus, specs: Iterable[CameraSpec], origin: str) -> None:
         self._bus = bus
-        self._specs = {s.camera: s for s in specs}
+        self.specs = {s.camera: s for s in specs}
         self._origin = origin
         self._registry = Registry(bus.client, bus.keys)
         self._warned: set[str] = set()
@@ -63,37 +69,41 @@ class Announcer:
 
         To be repeated every few seconds: a Redis may come back empty, and the silent are forgotten.
         """
-        others = self._others()
-        mine = {"cameras": sorted(self._specs), "seen_ms": self._bus.now_ms()}
+        others = self.others()
+        mine = {"cameras": sorted(self.specs), "seen_ms": self._bus.now_ms()}
         self._bus.client.hset(self._bus.keys.origins, self._origin, json.dumps(mine))
         self._registry.refresh()
         for name, found in self._registry.specs.items():
-            gone = found.live and found.origin == self._origin and name not in self._specs
-            if gone and not any(name in cameras for cameras in others.values()):
+            gone = found.live and name not in self.specs and not any(name in cameras for cameras in others.values())
+            if gone and found.origin == self._origin:
                 unregister(self._bus.client, self._bus.keys, name)
-        for name, spec in self._specs.items():
+            elif gone and found.origin not in others and _file_of(found.origin) == _file_of(self._origin):
+                # Of this very file, under the name that its container had before. What was learned stays: it could
+                # also be another host's, which is not there now.
+                retire(self._bus.client, self._bus.keys, found)
+        for name, spec in self.specs.items():
             if self._is_news(spec, self._registry.specs.get(name), others):
                 spec.ensure_streams(self._bus)
                 register(self._bus.client, self._bus.keys, spec)
 
     def withdraw(self) -> None:
         """Take the cameras off the registry that no other configuration in use names."""
-        others = self._others()
+        others = self.others()
         self._bus.client.hdel(self._bus.keys.origins, self._origin)
-        for name, spec in self._specs.items():
+        for name, spec in self.specs.items():
             if not any(name in cameras for cameras in others.values()):
                 retire(self._bus.client, self._bus.keys, spec)
 
-    def _others(self) -> dict[str, list[str]]:
+    def others(self) -> dict[str, list[str]]:
         """Other configurations in use, and the cameras they name. Clears away those long unheard of."""
         now_ms = self._bus.now_ms()
         found: dict[str, list[str]] = {}
         for raw_origin, raw in self._bus.client.hgetall(self._bus.keys.origins).items():
-            origin, said = raw_origin.decode(), json.loads(raw)
-            if now_ms - said["seen_ms"] > IN_USE_S * 1000:
-                self._bus.client.hdel(self._bus.keys.origins, origin)
-            elif origin != self._origin:
-                found[origin] = said["cameras"]
+            said = _said(raw)
+            if said is None or abs(now_ms - said[0]) > IN_USE_S * 1000:
+                self._bus.client.hdel(self._bus.keys.origins, raw_origin)
+            elif (origin := raw_origin.decode(errors="replace")) != self._origin:
+                found[origin] = said[1]
         return found
 
     def _is_news(self, spec: CameraSpec, found: CameraSpec | None, others: dict[str, list[str]]) -> bool:
@@ -108,6 +118,17 @@ class Announcer:
                 spec.camera, self._origin, found.origin,
             )  # fmt: skip
         return False
+
+
+def _said(raw: bytes) -> tuple[int, list[str]] | None:
+    """When a configuration was last heard of, and its cameras; None for what no configuration says."""
+    try:
+        said = json.loads(raw)
+        seen_ms, cameras = said["seen_ms"], said["cameras"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    sound = type(seen_ms) is int and isinstance(cameras, list) and all(isinstance(name, str) for name in cameras)
+    return (seen_ms, cameras) if sound else None
 
 
 def _settings(spec: CameraSpec) -> CameraSpec:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
-from pydantic import ValidationError
 
 from pipeline.alerts.forward import forward
 from pipeline.bus.keys import Keys
+from pipeline.cameras.received import received_spec
 from pipeline.cameras.spec import CameraSpec
 
 log = logging.getLogger(__name__)
@@ -80,34 +80,41 @@ class Registry:
         self._version: bytes | None = b"unread"
         self._texts: dict[bytes, bytes] = {}
         self._refreshes = 0
+        self.refused: dict[str, str] = {}
+        """What is no camera, by its name as it can be printed, and why; said once, kept from nobody else."""
         self.specs: dict[str, CameraSpec] = {}
         """Whoever has not changed stays the same object."""
 
     def refresh(self) -> bool:
         """Read the registry if it changed; returns whether it did."""
-        version = self._client.get(self._keys.cameras_version)
+        try:
+            version = self._client.get(self._keys.cameras_version)
+        except redis.ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            version = uuid.uuid4().bytes  # the next change will put it right; until then nobody knows whether one came
         self._refreshes += 1
         # Whoever changes a Cluster's registry can die before it says so.
         if version == self._version and self._refreshes % REREAD_EVERY:
             return False
         texts = self._client.hgetall(self._keys.cameras)
-        specs = {}
+        specs, refused = {}, {}
         for name, text in sorted(texts.items()):
-            spec = self._spec(name, text)
-            if spec is not None:
-                specs[name.decode()] = spec
+            try:
+                specs[name.decode(errors="replace")] = self._spec(name, text)
+            except ValueError as error:
+                shown = ascii(name.decode(errors="replace"))[1:-1][:64]
+                refused[shown] = str(error)
+                if self.refused.get(shown) != str(error):
+                    log.error("camera %s: its registry entry cannot be used: %s", shown, error)
+        self.refused = refused
         changed = specs != self.specs
         self._version, self._texts, self.specs = version, texts, specs
         return changed
 
-    def _spec(self, name: bytes, text: bytes) -> CameraSpec | None:
-        known = self.specs.get(name.decode())
+    def _spec(self, name: bytes, text: bytes) -> CameraSpec:
+        known = self.specs.get(name.decode(errors="replace"))
         if known is not None and self._texts.get(name) == text:
             return known
-        try:
-            spec = CameraSpec.model_validate_json(text)
-        except ValidationError as error:
-            why = error.errors()[0]["msg"]
-            log.error("camera %s: its registry entry is not of this version: %s", name.decode(), why)
-            return None
-        return known if spec == known else spec
+        spec = received_spec(name, text)
+        return known if known is not None and spec == known else spec

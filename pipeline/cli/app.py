@@ -15,7 +15,7 @@ from pipeline import __version__  # noqa: E402
 from pipeline.bus.connect import reason  # noqa: E402
 from pipeline.cli import check, demo, fit, import_weights, manifest, plan, weights  # noqa: E402
 from pipeline.cli.evaluate import command as evaluate  # noqa: E402
-from pipeline.cli.live import alerts, run, status, worker  # noqa: E402
+from pipeline.cli.live import alerts, cameras, dead, run, status, worker  # noqa: E402
 from pipeline.cli.score import command as score  # noqa: E402
 from pipeline.cli.train import command as train  # noqa: E402
 from stages.errors import OddwatchError  # noqa: E402
@@ -38,6 +38,8 @@ app.command("fit")(fit.fit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("check")(check.check)
 app.command("plan")(plan.plan)
+app.add_typer(cameras.app, name="cameras")
+app.add_typer(dead.app, name="dead")
 app.add_typer(train.app, name="train")
 app.add_typer(import_weights.app, name="import")
 app.add_typer(manifest.app, name="manifest")

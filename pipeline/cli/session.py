@@ -26,6 +26,8 @@ class Session:
     bus: Bus
     url: str
     embedded: bool
+    server: EmbeddedServer | None = None
+    """The embedded one, where this process has started it."""
 
     @property
     def shown(self) -> str:
@@ -45,7 +47,7 @@ def open_session(config: Config) -> Iterator[Session]:
         yield Session(Bus(connect(url), Keys(config.redis.prefix)), url, False)
         return
     with EmbeddedServer(memory_mb=config.redis.memory_mb) as server:
-        yield Session(Bus(connect(server.url), Keys(config.redis.prefix)), server.url, True)
+        yield Session(Bus(connect(server.url), Keys(config.redis.prefix)), server.url, True, server)
 
 
 def join_session(config: Config) -> Session:

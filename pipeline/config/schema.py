@@ -141,6 +141,8 @@ class OutputConfig(Section):
     """'run' writes alerts.jsonl and snapshots/ here; default nowhere."""
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
     """'run' serves Prometheus /metrics and /healthz here; default nowhere."""
+    metrics_host: str = Field(default="127.0.0.1", pattern=r"^[A-Za-z0-9_.:-]{1,255}$")
+    """Address on which it does; 0.0.0.0 for every interface (nobody is asked for a password there)."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged to stderr: debug, info, warning or error."""
 

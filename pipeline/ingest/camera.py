@@ -14,8 +14,8 @@ from dataclasses import replace
 import redis
 
 from pipeline.backoff import Backoff, Restarts
-from pipeline.bus.codec import decode_state
 from pipeline.bus.streams import OUTAGE, Bus
+from pipeline.cameras.repair import decoder_state
 from pipeline.cameras.spec import CameraSpec
 from pipeline.ingest.publish import Beat, Publisher
 from pipeline.pixels.writer import FrameWriter
@@ -85,7 +85,7 @@ def publish_camera(
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     publisher = Publisher(bus, spec, token, beat, frames)
-    saved = decode_state(bus.client.hgetall(publisher.state_key))
+    saved = decoder_state(bus, spec)
     last = None
     if number(saved, "run_ms") >= 0:
         last = Prior(run_ms=number(saved, "run_ms"), frames=number(saved, "next_frame", 0), down_s=0.0)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 
-from pipeline.bus.codec import decode_state
 from pipeline.bus.streams import Bus
+from pipeline.cameras.repair import decoder_state
 from pipeline.cameras.spec import CameraSpec
 from pipeline.ingest.publish import Beat, Publisher
 from pipeline.pixels.writer import FrameWriter
@@ -41,6 +42,8 @@ def publish_file(
     error = ""
     if deaths >= spec.max_deliveries:
         error = f"its decoder died {deaths} times after frame {next_frame}"
+    elif unlike := _no_recording(spec.source):
+        error = unlike
     else:
         source = Source(kind=spec.kind, uri=spec.source, redacted=spec.source, camera=spec.camera)
         publisher.note(promised=str(frames_promised(spec.source)))
@@ -66,6 +69,14 @@ def publish_file(
     publisher.publish(end, {"next_frame": next_frame, "done": spec.run_ms})
 
 
+def _no_recording(source: str) -> str:
+    """Why a path cannot be one, in one line: opening a pipe would wait for ever, reading a device never end."""
+    path = Path(source)
+    if "://" in source or path.is_file() or path.is_dir() or not path.exists():
+        return ""
+    return f"{source}: neither a file nor a folder"
+
+
 def count_death(bus: Bus, spec: CameraSpec, token: str) -> None:
     """Hold it against the file that its decoder died just now; forgiven once another gets further.
 
@@ -79,7 +90,7 @@ def count_death(bus: Bus, spec: CameraSpec, token: str) -> None:
 def _reached(publisher: Publisher) -> tuple[int, State]:
     """The last seq that was published in this run (-1: none), and what was saved with it."""
     run_ms, seq = publisher.bus.last_id(publisher.stream)
-    state = decode_state(publisher.bus.client.hgetall(publisher.state_key))
+    state = decoder_state(publisher.bus, publisher.spec)
     return (seq if run_ms == publisher.spec.run_ms else -1), state
 
 

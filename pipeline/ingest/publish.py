@@ -14,6 +14,7 @@ from pipeline.backoff import Backoff
 from pipeline.bus.codec import Bound, Encoded, encode, encode_state
 from pipeline.bus.commit import Left, Look, hset, trim
 from pipeline.bus.streams import OUTAGE, Bus
+from pipeline.cameras.repair import is_wrong_type, mend_if_possible
 from pipeline.cameras.spec import CameraSpec
 from pipeline.pixels.writer import FrameWriter
 from stages.errors import LeaseLost
@@ -141,6 +142,8 @@ class Publisher:
 
     def _say(self, error: BaseException) -> None:
         """Once for each kind of trouble: whatever it is (away, full, read-only, loading), waiting is what helps."""
+        if is_wrong_type(error):
+            mend_if_possible(self.bus, [self.spec])
         kind = type(error).__name__
         is_new = kind != self._trouble or self._calm >= CALM_AFTER
         self._trouble, self._calm = kind, 0

@@ -15,10 +15,11 @@ from itertools import islice
 import redis
 
 from pipeline.backoff import Backoff, Restarts
-from pipeline.bus.codec import decode_state
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import OUTAGE, Bus, connect
+from pipeline.bus.trouble import Trouble
 from pipeline.cameras.announce import Announcer, live_specs, origin_of
+from pipeline.cameras.repair import decoder_state, is_wrong_type, mend_if_possible
 from pipeline.cameras.spec import CameraSpec
 from pipeline.config.load import load_config
 from pipeline.ingest.file import count_death
@@ -83,6 +84,7 @@ class DecodeWorker:
         self._killed: list[int] = []
         """Processes of cameras that are no longer held, until the system lets them go."""
         self._outages = 0
+        self._trouble = Trouble(log)
         self._route = PixelRoute(bus, settings.frames, settings.url)
         self._sweeper = Sweeper(bus)
         self._next_sweep_s = 0.0
@@ -113,9 +115,12 @@ class DecodeWorker:
             self._outages = 0
         except (redis.RedisError, *OUTAGE) as error:
             # The decoders go on: they wait for Redis themselves, and the lease tells whether they may publish.
+            if is_wrong_type(error):
+                own = {} if self._announcer is None else self._announcer.specs
+                mend_if_possible(self._bus, [*self._assignment.wanted.values(), *own.values()])
+            self._next_announce_s = 0.0  # it may come back empty
             self._outages += 1
-            if self._outages == 1:
-                log.warning("Redis does not answer (%s); waiting for it", error)
+            self._trouble.say(error)
             time.sleep(REDIS_AGAIN.delay_s(self._outages))
 
     def _follow_leases(self) -> None:
@@ -178,7 +183,7 @@ class DecodeWorker:
         return busy + starting < self._settings.decode_files
 
     def _is_done(self, spec: CameraSpec) -> bool:
-        state = decode_state(self._bus.client.hgetall(self._bus.keys.state(spec.camera, "decode")))
+        state = decoder_state(self._bus, spec)
         return not spec.live and number(state, "done") == spec.run_ms
 
     # -- processes ----------------------------------------------------------------------------------------------

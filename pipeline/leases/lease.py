@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 from pipeline.bus.keys import Keys
+
+log = logging.getLogger(__name__)
 
 # Compare and act in one step: a worker that lost its lease must neither prolong nor delete the new holder's.
 _RENEW = "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('pexpire',KEYS[1],ARGV[2]) else return 0 end"
@@ -18,6 +22,11 @@ _RELEASE = "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',K
 
 JSON_NAMES = {"tasks": "lanes", "below_least": "hungry", "below_most": "room"}
 """What other versions call these fields of a heartbeat."""
+
+
+def worker_name(place: str) -> str:
+    """A worker's name that no other has: containers can share host name and pid. `place`: what it is there for."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}-{place}"
 
 
 class TaskId(NamedTuple):
@@ -52,10 +61,22 @@ class Heartbeat:
 
     @classmethod
     def decode(cls, raw: bytes) -> Heartbeat:
-        """What a worker said; one of a later version may say more."""
-        said = json.loads(raw)
-        names = {f.name: JSON_NAMES.get(f.name, f.name) for f in fields(cls)}
-        return cls(**{name: said[key] for name, key in names.items() if key in said})
+        """What a worker said; one of a later version may say more. Raises ValueError for what no worker says."""
+        try:
+            said = json.loads(raw)
+            names = {f.name: JSON_NAMES.get(f.name, f.name) for f in fields(cls)}
+            values = {name: said[key] for name, key in names.items() if key in said}
+            if isinstance(values.get("error"), str):
+                values["error"] = "".join(c if c.isprintable() else "?" for c in values["error"])
+            beat = cls(**values)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f"not a heartbeat: {error}") from error
+        for field in fields(cls):
+            value = getattr(beat, field.name)
+            sound = value.isprintable() if isinstance(value, str) else type(value) is int and 0 <= value < 2**53
+            if isinstance(value, str) != (field.type == "str") or not sound:
+                raise ValueError(f"not a heartbeat: {field.name} is {ascii(value)[:40]}")
+        return beat
 
     def encode(self) -> str:
         """As JSON."""
@@ -64,7 +85,23 @@ class Heartbeat:
 
 def heartbeats(client: Any, keys: Keys) -> list[Heartbeat]:
     """All workers ever heard of and not yet cleaned away, by name."""
-    return sorted((Heartbeat.decode(v) for v in client.hgetall(keys.workers).values()), key=lambda h: h.name)
+    return _heard(client, keys)[0]
+
+
+def _heard(client: Any, keys: Keys) -> tuple[list[Heartbeat], list[bytes]]:
+    """The same, and the entries that are damaged: their workers will say anew that they live."""
+    found, damaged = [], []
+    for name, raw in client.hgetall(keys.workers).items():
+        try:
+            beat = Heartbeat.decode(raw)
+            if beat.name.encode() != name:
+                raise ValueError(f"not a heartbeat: of {beat.name[:40]}")
+        except ValueError as error:
+            log.debug("%r: %s", name, error)
+            damaged.append(name)
+        else:
+            found.append(beat)
+    return sorted(found, key=lambda h: h.name), damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +189,17 @@ class Leases:
             error=error, frames=self.frames,
         )  # fmt: skip
         self._client.hset(self._keys.workers, self.name, mine.encode())
-        everybody = heartbeats(self._client, self._keys)
-        for other in everybody:
-            if now_ms - other.beat_ms > 10 * self.lease_ms:
-                self._client.hdel(self._keys.workers, other.name)
+        everybody, damaged = _heard(self._client, self._keys)
+        # One from the future would be taken for alive until then.
+        dead = [h.name for h in everybody if abs(now_ms - h.beat_ms) > 10 * self.lease_ms]
+        if damaged:
+            log.warning("%d of the entries in %s are not heartbeats: removed", len(damaged), self._keys.workers)
+        if dead or damaged:
+            self._client.hdel(self._keys.workers, *dead, *damaged)
         peers = [
-            h for h in everybody if h.stage == self.stage and h.name != self.name and now_ms - h.beat_ms < self.lease_ms
+            h
+            for h in everybody
+            if h.stage == self.stage and h.name != self.name and abs(now_ms - h.beat_ms) < self.lease_ms
         ]
         return Peers(1 + len(peers), sum(h.below_least for h in peers), sum(h.below_most for h in peers))
 

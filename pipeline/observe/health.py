@@ -16,6 +16,7 @@ def unhealthy(status: dict) -> list[str]:
     problems += [
         f"worker {w['name']}: silent for {w['silent_s']} s" for w in status["workers"] if w["silent_s"] > SILENT_S
     ]
+    problems += [f"camera {name}: its registry entry cannot be used: {why}" for name, why in status["refused"].items()]
     for name, camera in status["cameras"].items():
         if camera["live"]:  # a file may wait for its turn
             problems += _of_camera(name, camera, status["now_ms"])

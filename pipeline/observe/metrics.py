@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -63,15 +64,26 @@ class StatusCollector:
         yield GaugeMetricFamily("oddwatch_redis_memory_limit_bytes", "Memory Redis may use, 0: no limit", value=limit)
 
 
-def serve_metrics(port: int, read: StatusOf) -> WSGIServer:
-    """Serve /metrics and /healthz on all interfaces from a thread. Raises OddwatchError if the port is taken."""
+class _Server6(ThreadingWSGIServer):
+    """On an address of IPv6."""
+
+    address_family = socket.AF_INET6
+
+
+def serve_metrics(port: int, read: StatusOf, host: str = "127.0.0.1") -> WSGIServer:
+    """Serve /metrics and /healthz on one address from a thread: this machine's own, unless told otherwise.
+
+    Raises OddwatchError if the port is taken, or the address is none of this machine's.
+    """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(StatusCollector(read))
     try:
-        server = make_server("", port, _pages(registry, read), ThreadingWSGIServer, _SilentHandler)
+        kind = _Server6 if ":" in host else ThreadingWSGIServer
+        server = make_server(host, port, _pages(registry, read), kind, _SilentHandler)
     except OSError as error:
         raise OddwatchError(
-            f"port {port}: cannot serve metrics ({error.strerror}); change output.metrics_port"
+            f"{host} port {port}: cannot serve metrics ({error.strerror}); "
+            "change output.metrics_port or output.metrics_host"
         ) from error
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server

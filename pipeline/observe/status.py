@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 
 import redis
 
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import Registry
+from pipeline.cameras.repair import is_wrong_type
 from pipeline.cameras.spec import STAGES, CameraSpec
-from pipeline.leases.lease import heartbeats
+from pipeline.leases.lease import Heartbeat, heartbeats
+from stages.decode.redact import redact
+
+NUMBER = re.compile(r"-?\d{1,18}\Z")
 
 
 def read_status(bus: Bus) -> dict:
     """Cameras with their health, accounts, lag and length by stream; workers; jobs; dead letters. JSON-able."""
     registry = Registry(bus.client, bus.keys)
-    registry.refresh()
+    _unless_damaged(registry.refresh, False)
     now_ms = bus.now_ms()
-    beats = heartbeats(bus.client, bus.keys)
+    beats: list[Heartbeat] = _unless_damaged(lambda: heartbeats(bus.client, bus.keys), [])
+    jobs: dict[bytes, bytes] = _unless_damaged(lambda: bus.client.hgetall(bus.keys.jobs), {})
     used, limit = _memory(bus)
     return {
         "now_ms": now_ms,
         "cameras": {name: _camera(bus, spec) for name, spec in registry.specs.items()},
+        "refused": registry.refused,
         "workers": [
             {
                 "name": b.name, "stage": b.stage, "host": b.host, "pid": b.pid, "cameras": b.tasks,
@@ -30,9 +38,9 @@ def read_status(bus: Bus) -> dict:
             }
             for b in beats
         ],
-        "jobs": {k.decode(): json.loads(v) for k, v in sorted(bus.client.hgetall(bus.keys.jobs).items())},
-        "dead_letters": bus.client.xlen(bus.keys.dead),
-        "alerts_kept": bus.client.xlen(bus.keys.alerts),
+        "jobs": {k.decode(errors="replace"): _json_object(v) for k, v in sorted(jobs.items())},
+        "dead_letters": _unless_damaged(lambda: bus.client.xlen(bus.keys.dead), 0),
+        "alerts_kept": _unless_damaged(lambda: bus.client.xlen(bus.keys.alerts), 0),
         "memory_used_bytes": used,
         "memory_limit_bytes": limit,
     }  # fmt: skip
@@ -53,11 +61,14 @@ def _memory(bus: Bus) -> tuple[int, int]:
 
 
 def _camera(bus: Bus, spec: CameraSpec) -> dict:
-    health = {k.decode(): v.decode() for k, v in bus.client.hgetall(bus.keys.health(spec.camera)).items()}
-    account = json.loads(health.pop("account", "null"))
-    totals = {k.removeprefix("total:"): int(health.pop(k)) for k in sorted(health) if k.startswith("total:")}
+    raw = _unless_damaged(lambda: bus.client.hgetall(bus.keys.health(spec.camera)), {})
+    health = {k.decode(errors="replace"): v.decode(errors="replace") for k, v in raw.items()}
+    account = _account(health.pop("account", "null"))
+    said = {k: health.pop(k) for k in sorted(health) if k.startswith("total:")}
+    totals = {k.removeprefix("total:"): int(n) for k, n in said.items() if NUMBER.match(n)}
+    health = {k: v for k, v in health.items() if NUMBER.match(v) or not k.endswith("_ms")}
     return {
-        "source": spec.source, "live": spec.live, "health": health, "run": account, "totals": totals,
+        "source": redact(spec.source), "live": spec.live, "health": health, "run": account, "totals": totals,
         "streams": {kind: _stream(bus, spec, kind) for kind in spec.all_streams()},
         "held_by": {s: _holder(bus, spec, s) for stage in STAGES for s in spec.stages(stage)},
     }  # fmt: skip
@@ -69,7 +80,7 @@ def _stream(bus: Bus, spec: CameraSpec, kind: str) -> dict:
     try:
         found = bus.client.xinfo_groups(name)
     except redis.ResponseError as error:
-        if "no such key" not in str(error):
+        if not is_wrong_type(error) and "no such key" not in str(error):
             raise
         return {"length": 0, "groups": {}}
     for group in found:
@@ -78,8 +89,38 @@ def _stream(bus: Bus, spec: CameraSpec, kind: str) -> dict:
 
 
 def _holder(bus: Bus, spec: CameraSpec, stage: str) -> str | None:
-    token = bus.client.get(bus.keys.lease(spec.camera, stage))
-    return None if token is None else token.decode().rpartition(":")[0]
+    token = _unless_damaged(lambda: bus.client.get(bus.keys.lease(spec.camera, stage)), None)
+    return None if token is None else token.decode(errors="replace").rpartition(":")[0]
+
+
+def _unless_damaged(ask: Callable[[], Any], instead: Any) -> Any:
+    """What Redis answers; `instead` for a key of a wrong type, which workers remove as soon as they meet it."""
+    try:
+        return ask()
+    except redis.ResponseError as error:
+        if not is_wrong_type(error):
+            raise
+        return instead
+
+
+def _json_object(text: str | bytes) -> dict[str, Any] | None:
+    """None for what is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _account(text: str) -> dict[str, Any] | None:
+    """None before a camera's first message, and for what is no account."""
+    found = _json_object(text)
+    if found is None:
+        return None
+    gaps = found.get("gaps")
+    numbers = [found.get("decoded", 0), found.get("scored", 0), *(gaps.values() if isinstance(gaps, dict) else ())]
+    sound = all(type(n) is int for n in numbers) and (gaps is None or isinstance(gaps, dict))
+    return found if sound else None
 
 
 def drained(bus: Bus) -> bool:

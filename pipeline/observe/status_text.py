@@ -30,6 +30,7 @@ def status_lines(status: dict, shown_url: str) -> list[str]:
     lines.append(f"{cameras}, {files} in work, {alerts}, {dead}")
     if offline := [n for n, c in status["cameras"].items() if c["health"].get("status") == "offline"]:
         lines.append(f"offline: {', '.join(offline)}")
+    lines += [f"  {name}: its registry entry cannot be used: {why}" for name, why in status["refused"].items()]
     for name, camera in status["cameras"].items():
         run = camera["run"] or {}
         gaps = ", ".join(f"{cause} {n}" for cause, n in (run.get("gaps") or {}).items() if n) or "none"

@@ -54,7 +54,10 @@ class FrameReader:
         if b"pixels:shared" not in fields:
             return decode(fields)
         is_live = fields.get(b"live") == b"true"
-        found = self._slot(fields)
+        try:
+            found = self._slot(fields)
+        except (KeyError, IndexError, OverflowError, OSError) as error:
+            raise ValueError(f"no pixels can be where it says: {type(error).__name__} {error}") from error
         if found is None:
             return gap(fields, "overwritten before it was read" if is_live else "its pictures are gone from memory")
         slot, nbytes, generation = found
@@ -100,7 +103,10 @@ class FrameReader:
                 "frames.transport: inline for the decode worker"
             )
         _, _, shape = fields[b"pixels:array"].decode().partition(" ")
-        nbytes = math.prod(int(n) for n in shape.split(","))
+        sizes = [int(n) for n in shape.split(",")]
+        if min(sizes) < 0:
+            raise ValueError("pixels:array has a size below 0")
+        nbytes = math.prod(sizes)
         slot = self._view(namespace, name, int(offset), HEADER_BYTES + nbytes)
         if slot is None or int(generation) % 2 or int(slot[:8].view(np.uint64)[0]) != int(generation):
             return None

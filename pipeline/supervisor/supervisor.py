@@ -22,7 +22,7 @@ import redis
 from pipeline.backoff import Backoff, Restarts
 from pipeline.bus.keys import Keys
 from pipeline.bus.streams import OUTAGE, Bus, connect
-from pipeline.leases.lease import release
+from pipeline.leases.lease import release, worker_name
 from pipeline.observe.status import drained
 from pipeline.processes.child import fork, how_it_ended
 from pipeline.processes.settings import WorkerSettings
@@ -64,9 +64,7 @@ class Supervisor:
         self._settings = settings
         self._clock = clock
         self._children = [
-            Child(stage, f"{os.uname().nodename}-{os.getpid()}-{stage}-{n}")
-            for stage, count in stages.items()
-            for n in range(count)
+            Child(stage, worker_name(f"{stage}-{n}")) for stage, count in stages.items() for n in range(count)
         ]
         self.stopping = False
 

@@ -45,6 +45,8 @@ def run_worker(settings: WorkerSettings, stage: str, name: str, token: str) -> i
 
     worker: Role | None = None
     signal.signal(signal.SIGTERM, ask_to_stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, ask_to_stop)  # `oddwatch worker` at a terminal that closes
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, ask_to_stop)
     try:

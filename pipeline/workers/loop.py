@@ -13,6 +13,8 @@ from pipeline.alerts.forward import forward_all
 from pipeline.backoff import Backoff
 from pipeline.bus.codec import Entry, Reader
 from pipeline.bus.streams import OUTAGE, Bus
+from pipeline.bus.trouble import Trouble, trouble_kind
+from pipeline.cameras.repair import is_wrong_type, mend_if_possible
 from pipeline.cameras.spec import CameraSpec
 from pipeline.leases.assignment import POLL_S, Assignment, Renewer
 from pipeline.leases.lease import Leases, TaskId
@@ -73,6 +75,7 @@ class Worker:
         self._tasks: dict[TaskId, Task] = {}
         self._outages = 0
         self._refusal = ""
+        self._trouble = Trouble(log)
         self._next_forward_s = self._next_look_s = 0.0
         self._next_tidy_s = 0.0
         self.stopping = False
@@ -294,15 +297,18 @@ class Worker:
     def _after_outage(self, error: BaseException) -> None:
         """Redis is away: wait for it."""
         self._outages += 1
-        if self._outages == 1:
-            log.warning("Redis does not answer (%s); waiting for it", error)
+        self._trouble.say(error)
         self._start_over(AWAY_AGAIN)
 
     def _after_refusal(self, error: redis.ResponseError) -> None:
         """A stream vanished under us (its file is done, or Redis was emptied), or a command is not allowed."""
         self._outages += 1
         expected = any(word in str(error) for word in ("NOGROUP", "UNBLOCKED", "no such key")) and self._outages < 10
-        if not expected and str(error) != self._refusal:
+        if is_wrong_type(error):
+            mend_if_possible(self._bus, self._assignment.wanted.values())
+        elif not expected and trouble_kind(error) != "refuses":
+            self._trouble.say(error)
+        elif not expected and str(error) != self._refusal:
             self._refusal = str(error)
             log.error("Redis refused: %s", error)
         self._start_over(REFUSED_AGAIN)

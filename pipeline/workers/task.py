@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from pipeline.workers.build import processor_key
 from stages.errors import LeaseLost
 from stages.messages import Message, Snippet
 from stages.stage import Inputs, Processor, State
+
+log = logging.getLogger(__name__)
 
 ZERO: EntryId = (0, 0)
 FAILED_AGAIN = Backoff(0.2, 5.0)
@@ -153,9 +156,13 @@ class Task:
 
     def restore(self, saved: Mapping[bytes, bytes]) -> None:
         """Forget what is in memory and continue from the state hash: after any doubt about the last commit."""
-        self.last = parse_id(saved.get(b"last", b"0-0"))
-        # What another model remembered means nothing to this one.
-        self.state = decode_state(saved) if saved.get(b"by", b"").decode() == self.spec.state_owner else {}
+        try:
+            self.last = parse_id(saved.get(b"last", b"0-0"))
+            # What another model remembered means nothing to this one.
+            self.state = decode_state(saved) if saved.get(b"by", b"").decode() == self.spec.state_owner else {}
+        except (ValueError, KeyError) as error:
+            log.error("%s %s: its saved state cannot be read (%s); it starts without", *self.spec.id, error)
+            self.last, self.state = ZERO, {}
         self.reading.pending.clear()
         self.reading.ahead.clear()  # they are pending in Redis
         self.reading.recovering = set(self.spec.inputs)

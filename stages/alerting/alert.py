@@ -113,10 +113,12 @@ def make_alert(
 
 
 def alert_line(alert: dict) -> str:
-    """An alert, as its JSON, for a person: when, where, what, how odd."""
-    when = (alert["started_at"] or "").replace("T", " ").rstrip("Z") or f"at {_clock(alert['start_s'])}"
-    length = f"{alert['end_s'] - alert['start_s']:.1f} s" if alert["phase"] == "close" else "..."
-    return f"{alert['phase']:<6} {alert['camera']}  {when}  {length:>7}  {alert['severity']} (peak {alert['peak']:.2f})"
+    """An alert, as its JSON, for a person: when, where, what, how odd. What other versions do not say is a `?`."""
+    start_s, end_s = alert.get("start_s", 0.0), alert.get("end_s", 0.0)
+    when = (alert.get("started_at") or "").replace("T", " ").rstrip("Z") or f"at {_clock(start_s)}"
+    length = f"{end_s - start_s:.1f} s" if alert["phase"] == "close" else "..."
+    severity, peak = alert.get("severity", "?"), alert.get("peak", 0.0)
+    return f"{alert['phase']:<6} {alert.get('camera', '?')}  {when}  {length:>7}  {severity} (peak {peak:.2f})"
 
 
 def _clock(seconds: float) -> str:

@@ -63,8 +63,11 @@ def live_source(uri: str, camera: str) -> Source:
     claiming = [kind for kind in live if kind.claims_address(uri)]
     if not claiming:
         addresses = " or ".join(kind.addresses for kind in live if kind.addresses)
-        raise UsageError(f"{redact(uri)}: not a camera; give {addresses}")
+        # Without its scheme an address looks like a path, and may have a login all the same.
+        shown = redact(uri) if SCHEME.match(uri) or "@" not in uri else f"***@{uri.rpartition('@')[2]}"
+        raise UsageError(f"{redact(shown)}: not a camera; give {addresses}")
     _refuse_spaces(uri, camera)
+    _refuse_raw_login(uri, camera)
     return Source(kind=claiming[0].name, uri=uri, redacted=redact(uri), camera=camera)
 
 
@@ -72,6 +75,20 @@ def _refuse_spaces(uri: str, camera: str) -> None:
     scheme = SCHEME.match(uri)
     if scheme is not None and re.search(r"\s", uri):
         raise UsageError(f"{scheme[0]}...: the address of camera {camera} holds a space; write it as %20")
+
+
+def _refuse_raw_login(uri: str, camera: str) -> None:
+    """A '/', '?' or '#' in a password ends what is read as the host: the rest would be asked for as a path."""
+    scheme = SCHEME.match(uri)
+    if scheme is None or "@" not in uri:
+        return
+    authority = re.split(r"[/?#]", uri[scheme.end() :], maxsplit=1)[0]
+    port = authority.rpartition(":")[2] if ":" in authority.rpartition("]")[2] else ""
+    if "@" not in authority and port and not port.isdigit():
+        raise UsageError(
+            f"{scheme[0]}***: the login of camera {camera} holds a raw '/', '?' or '#'; percent-encode it "
+            "(%2F, %3F, %23; and %40 for @)"
+        )
 
 
 def camera_name(path: Path) -> str:

@@ -10,17 +10,28 @@ from tempfile import TemporaryFile
 from stages.errors import OddwatchError
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write `<name>.part`, then rename it. Raises OddwatchError naming the path when it cannot be written."""
+def write_whole(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Write `<name>.part`, then rename it. Raises OddwatchError naming the path when it cannot be written.
+
+    `private`: nobody but this user may read it, nor look into its folder if that is made now.
+    """
     part = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
+        path.parent.mkdir(0o700 if private else 0o777, parents=True, exist_ok=True)
+        if private:
+            part.unlink(missing_ok=True)
+        with open(part, "wb", opener=opened_private if private else None) as file:
+            file.write(content)
         os.replace(part, path)
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
+
+
+def opened_private(path: str, flags: int) -> int:
+    """An `opener` of `open`: a file that it makes is for this user alone."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def check_writable(folder: Path, inner: str = "") -> None:

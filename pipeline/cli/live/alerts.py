@@ -15,8 +15,8 @@ import redis
 import typer
 
 from pipeline.backoff import Backoff
-from pipeline.bus.connect import reason
 from pipeline.bus.streams import Bus
+from pipeline.bus.trouble import trouble_said
 from pipeline.cli.session import join_session
 from pipeline.config.load import load_config
 from stages.alerting.alert import alert_line
@@ -38,7 +38,7 @@ def alerts(
     session = join_session(load_config(config))
     start = "0" if since is None else f"{since_ms(since, session.bus.now_ms())}-0"
     for alert in _entries(session.bus, "$" if follow and since is None else start, follow):
-        if camera is None or alert["camera"] == camera:
+        if camera is None or alert.get("camera") == camera:
             typer.echo(json.dumps(alert) if as_json else alert_line(alert))
             sys.stdout.flush()
 
@@ -47,6 +47,7 @@ def _entries(bus: Bus, after: str, follow: bool) -> Iterator[dict]:
     """Alerts after an entry; an outage of Redis is told of, once, and waited out when following."""
     failures = 0
     while True:
+        before = after
         try:
             after, found = bus.alerts_after(after, block_s=2.0 if follow else 0.0)
             if failures:
@@ -57,11 +58,13 @@ def _entries(bus: Bus, after: str, follow: bool) -> Iterator[dict]:
                 raise
             failures += 1
             if failures == 1:
-                sys.stderr.write(f"oddwatch: Redis does not answer ({reason(error)}); waiting for it\n")
+                sys.stderr.write(f"oddwatch: Redis {trouble_said(error)}; waiting for it\n")
             time.sleep(AGAIN.delay_s(failures))
             continue
         yield from found
-        if not found and not follow:
+        if not follow and after == before:
+            if skipped := bus.alert_entries.skipped:
+                sys.stderr.write(f"oddwatch: skipped, as they are not alerts: {skipped} in {bus.keys.alerts}\n")
             return
 
 

@@ -16,8 +16,8 @@ import typer
 from pipeline.alerts.feed import AlertFeed, Deliveries
 from pipeline.alerts.folder import FolderSink
 from pipeline.alerts.sink import open_sinks
-from pipeline.bus.connect import reason
 from pipeline.bus.streams import OUTAGE, Bus
+from pipeline.bus.trouble import trouble_kind, trouble_said
 from pipeline.cameras.announce import Announcer, live_specs, origin_of
 from pipeline.cameras.spec import CameraSpec
 from pipeline.cli.session import Session, local_workers, open_session, worker_settings
@@ -34,6 +34,8 @@ from stages.errors import OddwatchError, UsageError
 
 FOLDER_GROUP = "jsonl"
 """Consumer group of `output.folder`."""
+LOOK_S = 2.0
+"""How often the accounts are looked at that an embedded server would take with it."""
 TROUBLE = (OddwatchError, redis.RedisError, *OUTAGE)
 """What `run` waits out: Redis away, full or read-only; a full disk."""
 
@@ -49,13 +51,13 @@ def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.
         alerts = NewAlerts(session.bus, settings.output.folder)
         deliveries = Deliveries(session.bus, open_sinks(settings.sinks_with_options()))
         port = settings.output.metrics_port
-        server = serve_metrics(port, lambda: read_status(session.bus)) if port else None
+        server = serve_metrics(port, lambda: read_status(session.bus), settings.output.metrics_host) if port else None
         _say_where(session, settings, specs)
         with (
             _until_asked() as asked,
             local_workers(settings, worker_settings(settings, session.url, config), specs) as workers,
         ):
-            _watch(session, workers, alerts, asked)
+            _watch(session, workers, alerts, asked, [spec.camera for spec in specs])
         if server is not None:
             server.shutdown()
         try:
@@ -67,6 +69,8 @@ def run(config: Annotated[Path, typer.Argument(help="Configuration with cameras.
             raise OddwatchError(f"stopped, but {_what(session, error)}") from error
         _show(last)
         typer.echo("\n".join(accounts))
+        if skipped := session.bus.alert_entries.skipped:
+            typer.echo(f"skipped, as they are not alerts: {skipped} in {session.bus.keys.alerts}")
 
 
 def _say_where(session: Session, config: Config, specs: list[CameraSpec]) -> None:
@@ -79,20 +83,25 @@ def _say_where(session: Session, config: Config, specs: list[CameraSpec]) -> Non
     else:
         typer.echo(f"alerts: oddwatch alerts --follow (Redis {session.shown}, stream {session.bus.keys.alerts})")
     if config.output.metrics_port:
-        typer.echo(f"metrics: http://localhost:{config.output.metrics_port}/metrics")
+        host = config.output.metrics_host
+        shown = f"[{host}]" if ":" in host else host
+        typer.echo(f"metrics: http://{shown}:{config.output.metrics_port}/metrics")
 
 
 @contextmanager
 def _until_asked() -> Iterator[list[bool]]:
-    """Collects SIGINT and SIGTERM; a second one ends the wait for what is still being drained."""
+    """Collects SIGINT, SIGTERM and SIGHUP; a second SIGINT or SIGTERM ends the wait for what is still being drained."""
     asked: list[bool] = []
 
-    def ask(*_: object) -> None:
-        if asked:
+    def ask(signum: int, _: object) -> None:
+        if asked and signum != signal.SIGHUP:  # a terminal that closes can send several
             raise KeyboardInterrupt
         asked.append(True)
 
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signals.append(signal.SIGHUP)
+    before = {s: signal.signal(s, ask) for s in signals}
     try:
         yield asked
     finally:
@@ -100,22 +109,54 @@ def _until_asked() -> Iterator[list[bool]]:
             signal.signal(signum, handler)
 
 
-def _watch(session: Session, workers: LocalWorkers, alerts: NewAlerts, asked: list[bool]) -> None:
+def _watch(session: Session, workers: LocalWorkers, alerts: NewAlerts, asked: list[bool], cameras: list[str]) -> None:
     """Show alerts until asked to stop, whatever becomes of Redis and the disk meanwhile."""
     trouble = ""
+    known = LastKnown(session, cameras)
     while not asked:
         workers.check()
+        if session.server is not None and session.server.revive():
+            known.say_lost()
         found: list[dict] = []
         try:
+            known.look()
             found = alerts.get(wait_s=0.2)
             trouble = ""
         except TROUBLE as error:
-            if type(error).__name__ != trouble:
+            kind = str(error) if isinstance(error, OddwatchError) else trouble_kind(error)
+            if kind != trouble:
                 sys.stderr.write(f"oddwatch: {_what(session, error)}; waiting until that has passed\n")
-            trouble = type(error).__name__
+            trouble = kind
             time.sleep(1.0)
         _show(found)
     typer.echo("stopping: the stages finish what was decoded")
+
+
+class LastKnown:
+    """What became of the cameras' frames, as Redis said last: what an embedded server takes with it when it ends."""
+
+    def __init__(self, session: Session, cameras: list[str]) -> None:
+        self._session, self._cameras = session, cameras
+        self._lines: list[str] = []
+        self._looked_s = 0.0
+
+    def look(self) -> None:
+        """Ask, now and then; only an embedded server forgets everything when it ends. Raises redis errors."""
+        if self._session.server is not None and time.monotonic() - self._looked_s > LOOK_S:
+            self._lines = account_lines(read_status(self._session.bus), self._cameras)
+            self._looked_s = time.monotonic()
+
+    def say_lost(self) -> None:
+        """The server has ended and was started again: every camera begins a new run."""
+        ago_s = time.monotonic() - self._looked_s
+        sys.stderr.write(
+            "oddwatch: the embedded server ended and was started again, empty; every camera begins a new run. What was "
+            "in it is lost: snippets not yet scored, what adaptive models had learned, and alerts of the last "
+            "moment that were in no file yet"
+            + "".join(f"\noddwatch: {ago_s:.0f} s before it was noticed, {line}" for line in self._lines)
+            + "\n"
+        )
+        self._lines = []
 
 
 def _show(alerts: list[dict]) -> None:
@@ -125,7 +166,7 @@ def _show(alerts: list[dict]) -> None:
 
 
 def _what(session: Session, error: BaseException) -> str:
-    return str(error) if isinstance(error, OddwatchError) else f"Redis at {session.shown}: {reason(error)}"
+    return str(error) if isinstance(error, OddwatchError) else f"Redis at {session.shown}: {trouble_said(error)}"
 
 
 class NewAlerts:

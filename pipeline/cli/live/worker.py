@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import uuid
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +11,7 @@ import typer
 from pipeline.cameras.spec import STAGES
 from pipeline.cli.session import redis_url, worker_settings
 from pipeline.config.load import load_config
+from pipeline.leases.lease import worker_name
 from pipeline.supervisor.worker_process import run_worker
 from pipeline.workers.build import check_engine
 from stages.errors import UsageError
@@ -33,6 +32,6 @@ def worker(
         )
     if stage == "features":
         check_engine(settings.workers, None)
-    name = f"{socket.gethostname()}-{os.getpid()}-{stage}"
+    name = worker_name(stage)
     told = worker_settings(settings, url, config)
     raise typer.Exit(run_worker(told, stage, name, f"{name}:{uuid.uuid4().hex[:12]}"))

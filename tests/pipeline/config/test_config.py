@@ -73,7 +73,7 @@ FAULTS = {
         5,
         "unknown key 'cameras.door.decode.fsp'; did you mean 'fps'?",
     ),
-    "nothing like it": ("output:\n  qqqq: 1\n", 2, "known keys: folder, metrics_port, log_level"),
+    "nothing like it": ("output:\n  qqqq: 1\n", 2, "known keys: folder, metrics_port, metrics_host, log_level"),
     "wrong type": ("decode:\n  snippet_frames: many\n", 2, "decode.snippet_frames: input should be a valid integer"),
     "out of range": ("runtime:\n  lease_s: 0\n", 2, "runtime.lease_s: input should be greater than or equal to 1"),
     "not a choice": ("decode:\n  transport: carrier\n", 2, "decode.transport: input should be 'tcp' or 'udp'"),

@@ -39,7 +39,7 @@ def watched(bus: Bus) -> Bus:
 @pytest.fixture
 def port() -> int:
     with socket.socket() as s:
-        s.bind(("", 0))
+        s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
 
 
