@@ -13,14 +13,14 @@ from pipeline.bus.connect import reason
 CALM_S = 30.0
 """Without trouble, after which the same trouble is said again."""
 TROUBLES = {
-    "is full": ("OOM ",),
+    "is full": ("OOM ", "used memory >"),
     "is read-only": ("READONLY", "NOREPLICAS", "read only replica"),
     "cannot write to its disk": ("MISCONF",),
     "is loading its data": ("LOADING", "Redis is loading"),
     "has too many clients": ("max number of clients",),
     "refuses the login": ("NOAUTH", "WRONGPASS", "AUTH ", "Authentication required", "invalid username-password"),
     "does not allow a command to this login": ("NOPERM", "no permissions", "has no permissions"),
-    "has lost its master": ("MASTERDOWN", "CLUSTERDOWN", "No master found"),
+    "has lost its master": ("MASTERDOWN", "CLUSTERDOWN", "Link with MASTER", "cluster is down", "No master found"),
 }
 """What is wrong, by what Redis or its client says of it."""
 
