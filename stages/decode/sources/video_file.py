@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -13,14 +14,14 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from stages.decode.containers.opening import open_file, packets, picture_stream, reason
+from stages.decode.containers.opening import clock_range_s, open_file, packets, picture_stream, reason
 from stages.decode.containers.wholeness import bytes_missing
 from stages.decode.frames import DamageGate, Scaler
 from stages.decode.nonref import NonRefSkipper, OutOfOrder, nonref_skipper
 from stages.decode.settings import DecodeSettings, Heartbeat, no_heartbeat
 from stages.decode.snippets import DecodedFrame
 from stages.decode.source import Source
-from stages.decode.timestamps import PresentationClock, stamp_s
+from stages.decode.timestamps import Timeline, stamp_s
 from stages.errors import SourceError
 from stages.text import counted
 
@@ -32,6 +33,10 @@ SMALL_PIXELS = 640 * 480
 """Up to here one thread reads thousands of frames a second, and several would only cost more between them."""
 HIDDEN_FRAMES = ("vp8", "vp9", "av1", "libdav1d", "libvpx", "libvpx-vp9")
 """Codecs with packets that show nothing."""
+
+
+_Untimed = tuple[Callable[[], np.ndarray], str]
+"""What converts a picture, and its fault."""
 
 
 class _Damage(Exception):
@@ -56,6 +61,7 @@ class VideoFile:
         self._why = ""
         self._last_s = 0.0
         self._early_s = 0.0
+        self._joints: list[tuple[int, float]] = []
         self.status = "complete"
 
     def pictures(self) -> Generator[DecodedFrame, None, None]:
@@ -87,22 +93,36 @@ class VideoFile:
             skipper = None if again else nonref_skipper(stream, settings.fps)
             careful = threads == 1 and skipper is None
             decoder = _Decoder(container, stream, self._heartbeat, skipper, careful)
-            clock = PresentationClock(1 / float(stream.average_rate or stream.guessed_rate or 25))
-            aspect = stream.sample_aspect_ratio
-            scaler, gate = None, DamageGate()
-            for pts, frame, damaged in decoder.frames(gate):
-                self._last_s = clock.next_s(stamp_s(pts, stream.time_base))
-                if frame is None:
-                    yield DecodedFrame(time_s=self._last_s, pixels=_not_decoded)
-                    continue
-                scaler = scaler or Scaler(frame, settings.height, aspect)
-                fault = gate.fault(frame, damaged)
-                if fault and not careful:
-                    raise _Damage
-                self._faulty += bool(fault)
-                yield DecodedFrame(time_s=self._last_s, pixels=partial(scaler.pixels, frame), fault=fault)
+            timeline = Timeline(1 / float(stream.average_rate or stream.guessed_rate or 25), clock_range_s(container))
+            untimed: deque[_Untimed] = deque()
+            for pts, untimed_picture in self._untimed(decoder, stream, careful):
+                untimed.append(untimed_picture)
+                for time_s in timeline.add(stamp_s(pts, stream.time_base)):
+                    yield self._timed(untimed.popleft(), time_s)
+            for time_s in timeline.end():
+                yield self._timed(untimed.popleft(), time_s)
+            self._joints = timeline.joints
             self._unread, self._why = decoder.unread, decoder.why
             self._early_s = _early_s(container, self._last_s)
+
+    def _untimed(self, decoder: _Decoder, stream: VideoStream, careful: bool) -> Iterator[tuple[int | None, _Untimed]]:
+        aspect = stream.sample_aspect_ratio
+        scaler, gate = None, DamageGate()
+        for pts, frame, damaged in decoder.frames(gate):
+            if frame is None:
+                yield pts, (_not_decoded, "")
+                continue
+            scaler = scaler or Scaler(frame, self._settings.height, aspect)
+            fault = gate.fault(frame, damaged)
+            if fault and not careful:
+                raise _Damage
+            yield pts, (partial(scaler.pixels, frame), fault)
+
+    def _timed(self, untimed: _Untimed, time_s: float) -> DecodedFrame:
+        pixels, fault = untimed
+        self._last_s = time_s
+        self._faulty += bool(fault)
+        return DecodedFrame(time_s=time_s, pixels=pixels, fault=fault)
 
     def _size(self) -> int:
         return 0 if "://" in self._source.uri else _size(self._source.uri)
@@ -115,7 +135,15 @@ class VideoFile:
             return f"truncated: the file ends {counted(missing, 'byte')} early" + self._damage("; ")
         if self._early_s:
             return f"truncated: the file ends {self._early_s:.1f} s early" + self._damage("; ")
-        return self._damage("damaged: ") or "complete"
+        return self._damage("damaged: ") or self._jumped() or "complete"
+
+    def _jumped(self) -> str:
+        if not self._joints:
+            return ""
+        frame, step_s = self._joints[0]
+        first = f"{'back' if step_s <= 0 else 'forward'} by {abs(step_s):.1f} s at frame {frame}"
+        more = f", and {counted(len(self._joints) - 1, 'time')} more" if len(self._joints) > 1 else ""
+        return f"clock set {first}{more}: times go on there at the frame rate, they are not those of day"
 
     def _damage(self, lead: str) -> str:
         if not self._unread and not self._faulty:
