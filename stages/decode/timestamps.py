@@ -13,6 +13,8 @@ AHEAD = OUTLIERS + 1
 """Stamps that must be known after one before its time is."""
 TREND = 2.0
 """A stamp goes on from earlier ones if it is at most so many times nearer or further on than usual steps would be."""
+JITTER_S = 0.5
+"""A clock that is not set back by more has not been set: the order of its stamps is not that of the pictures."""
 LAST_STEP_S = 10.0
 """A step longer than this, and than ten usual ones, is not believed of the last stamps, which too few confirm."""
 LONGEST_HOLE_S = 30 * 86_400.0
@@ -87,6 +89,8 @@ class Timeline:
         step = stamp - last
         confirmed = sum(s is not None and s > stamp for s in ahead) >= OUTLIERS
         if not confirmed and step > max(LAST_STEP_S, 10 * self._step_s):
+            return next_s
+        if -JITTER_S <= step <= 0:
             return next_s
         if step <= 0 or step > LONGEST_HOLE_S:
             self.joints.append((self._frames, step))

@@ -18,6 +18,7 @@ from stages.decode.containers.opening import clock_range_s, open_file, packets, 
 from stages.decode.containers.wholeness import bytes_missing
 from stages.decode.frames import DamageGate, Scaler
 from stages.decode.nonref import NonRefSkipper, OutOfOrder, nonref_skipper
+from stages.decode.promised import Promised
 from stages.decode.settings import DecodeSettings, Heartbeat, no_heartbeat
 from stages.decode.snippets import DecodedFrame
 from stages.decode.source import Source
@@ -39,6 +40,15 @@ _Untimed = tuple[Callable[[], np.ndarray], str]
 """What converts a picture, and its fault."""
 
 
+MISSING = "no picture came of its packet"
+ONE_A_PACKET = ("h264", "hevc", "mpeg4", "mjpeg", "mpeg2video", "msmpeg4v3", "msmpeg4v2", "flv", "h263")
+"""Codecs of which every packet shows a picture, as a rule."""
+STARTS_BLIND = ("mpeg4", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "flv", "h263", "mpeg1video", "mpeg2video")
+"""Codecs whose decoders show what is built on a picture that was never there."""
+SKIPPED_BYTES = 16
+"""Packets up to here may say no more than that the last picture stays."""
+
+
 class _Damage(Exception):
     """Met while decoding on several threads."""
 
@@ -58,6 +68,7 @@ class VideoFile:
         self._given = 0
         self._unread = 0
         self._faulty = 0
+        self._missing = 0
         self._why = ""
         self._last_s = 0.0
         self._early_s = 0.0
@@ -78,7 +89,7 @@ class VideoFile:
                     if index >= self._given:
                         self._given += 1
                         yield picture
-        if not self._given:
+        if self._given <= self._missing:
             why = f" ({self._why})" if self._why else ""
             raise SourceError(f"{self._source.redacted}: not one picture in it can be decoded{why}; fetch it again")
         self.status = self._verdict(size)
@@ -102,15 +113,17 @@ class VideoFile:
             for time_s in timeline.end():
                 yield self._timed(untimed.popleft(), time_s)
             self._joints = timeline.joints
-            self._unread, self._why = decoder.unread, decoder.why
+            self._unread, self._why, self._missing = decoder.unread, decoder.why, decoder.missing
             self._early_s = _early_s(container, self._last_s)
 
     def _untimed(self, decoder: _Decoder, stream: VideoStream, careful: bool) -> Iterator[tuple[int | None, _Untimed]]:
         aspect = stream.sample_aspect_ratio
         scaler, gate = None, DamageGate()
+        if stream.codec_context.name in STARTS_BLIND:
+            gate.shut()
         for pts, frame, damaged in decoder.frames(gate):
             if frame is None:
-                yield pts, (_not_decoded, "")
+                yield pts, (_not_decoded, MISSING if damaged else "")
                 continue
             scaler = scaler or Scaler(frame, self._settings.height, aspect)
             fault = gate.fault(frame, damaged)
@@ -148,7 +161,8 @@ class VideoFile:
     def _damage(self, lead: str) -> str:
         if not self._unread and not self._faulty:
             return ""
-        return f"{lead}{counted(self._unread, 'packet')} cannot be decoded, {counted(self._faulty, 'picture')} faulty"
+        unread, faulty = self._unread + self._missing, self._faulty - self._missing
+        return f"{lead}{counted(unread, 'packet')} cannot be decoded, {counted(faulty, 'picture')} faulty"
 
 
 class _Decoder:
@@ -167,42 +181,69 @@ class _Decoder:
         self._heartbeat = heartbeat
         self._skipper = skipper
         self._careful = careful
-        self._damaged_pts: set[int | None] = set()
+        self._promised: Promised[tuple[av.VideoFrame, bool]] = Promised()
+        self._damaged: set[int] = set()
+        self._paired = False
+        self.missing = 0
         self.unread = 0
         self.why = ""
 
     def frames(self, gate: DamageGate) -> Iterator[tuple[int | None, av.VideoFrame | None, bool]]:
-        """(pts, frame or None for one that was skipped, whether its packet was damaged) in the order shown."""
-        sent = got = 0
+        """(pts, frame, whether its packet was damaged) in the order shown; no frame: missing or skipped."""
+        index = sent = got = 0
+        context = self._stream.codec_context
+        context.copy_opaque = True
+        counted_on = context.name in ONE_A_PACKET
         for packet in self._packets():
             self._heartbeat()
             if self._skipper and packet.size > 0 and self._skipper.skips(packet):
                 continue
-            sent += packet.size > 0 and not packet.is_discard
-            if packet.is_corrupt:
+            index += 1
+            packet.opaque = index
+            if packet.size > 0 and not packet.is_discard:
+                sent += 1
+                if packet.pts is None or packet.size <= SKIPPED_BYTES:
+                    counted_on = counted_on and packet.pts is not None
+                elif counted_on:
+                    self._promised.sent(index, packet.pts, packet.dts)
+            if packet.is_corrupt or (context.name == "mjpeg" and packet.size > 0 and not _has_end(bytes(packet))):
                 self._met_damage()
-                self._damaged_pts.add(packet.pts)
+                self._damaged.add(index)
             try:
                 frames = self._stream.decode(packet)
             except av.EOFError:
                 continue
             except av.FFmpegError as error:
                 self._met_damage()
-                self.unread, self.why = self.unread + 1, reason(error)
+                self.why = reason(error)
+                self.unread += not (counted_on and packet.pts is not None)  # else it will be missing
                 gate.shut()
                 continue
             for frame in frames:
                 got += 1
+                self._paired = self._paired or frame.interlaced_frame
                 if self._skipper:
                     yield from self._skipped_before(frame.pts)
-                damaged = frame.pts in self._damaged_pts
-                self._damaged_pts.discard(frame.pts)
-                yield frame.pts, frame, damaged
+                number = frame.opaque if isinstance(frame.opaque, int) else None
+                damaged = number in self._damaged
+                yield from self._placed(self._promised.shown(number, (frame, damaged)))
         # PyAV swallows an error while it empties the decoder, and the frames after it.
-        if 0 < sent - got <= 64 and self._stream.codec_context.name not in HIDDEN_FRAMES:
+        if 0 < sent - got <= 64 and context.name not in HIDDEN_FRAMES:
             self._met_damage()
+        yield from self._placed(self._promised.end())
         if self._skipper:
             yield from self._skipped_before(None)
+
+    def _placed(
+        self, shown: Iterator[tuple[int, tuple[av.VideoFrame, bool] | None]]
+    ) -> Iterator[tuple[int | None, av.VideoFrame | None, bool]]:
+        for pts, picture in shown:
+            if picture is not None:
+                yield picture[0].pts, *picture
+            elif not self._paired:  # of two fields, each in a packet, one picture comes
+                self._met_damage()
+                self.missing += 1
+                yield pts, None, True
 
     def _skipped_before(self, pts: int | None) -> Iterator[tuple[int | None, None, bool]]:
         assert self._skipper is not None
@@ -235,6 +276,11 @@ class _Decoder:
 
 def _threads(stream: VideoStream) -> int:
     return 1 if stream.width * stream.height <= SMALL_PIXELS else FILE_THREADS
+
+
+def _has_end(data: bytes) -> bool:
+    """Whether a JPEG picture's end marker (FFD9) follows its last scan (FFDA)."""
+    return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
 
 
 def _not_decoded() -> np.ndarray:

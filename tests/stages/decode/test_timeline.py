@@ -60,7 +60,7 @@ def plus(stamps_s: list[float], seconds: float) -> list[float]:
         pytest.param([*EVEN, *(t / 4 for t in EVEN)], [*EVEN, *(1.2 + t / 4 for t in EVEN)], [12], id="faster restart"),
         pytest.param([*EVEN, *EVEN, *EVEN], [i / 10 for i in range(36)], [12, 24], id="two restarts"),
         pytest.param([0.0, 0.0, 0.2], [0.0, 0.1, 0.2], [], id="twice the same"),
-        pytest.param([0.0] * 6, [i / 10 for i in range(6)], [1, 2, 3, 4, 5], id="a clock that stands"),
+        pytest.param([0.0] * 6, [i / 10 for i in range(6)], [], id="a clock that stands"),
     ],
 )
 def test_times_are_true_where_stamps_are(stamps_s: list[float | None], times_s: list[float], joints: list[int]) -> None:
