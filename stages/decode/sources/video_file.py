@@ -69,6 +69,7 @@ class VideoFile:
         self._unread = 0
         self._faulty = 0
         self._missing = 0
+        self._left_out = 0
         self._why = ""
         self._last_s = 0.0
         self._early_s = 0.0
@@ -114,6 +115,7 @@ class VideoFile:
                 yield self._timed(untimed.popleft(), time_s)
             self._joints = timeline.joints
             self._unread, self._why, self._missing = decoder.unread, decoder.why, decoder.missing
+            self._left_out = decoder.left_out
             self._early_s = _early_s(container, self._last_s)
 
     def _untimed(self, decoder: _Decoder, stream: VideoStream, careful: bool) -> Iterator[tuple[int | None, _Untimed]]:
@@ -148,7 +150,14 @@ class VideoFile:
             return f"truncated: the file ends {counted(missing, 'byte')} early" + self._damage("; ")
         if self._early_s:
             return f"truncated: the file ends {self._early_s:.1f} s early" + self._damage("; ")
-        return self._damage("damaged: ") or self._jumped() or "complete"
+        return self._incomplete() or self._damage("damaged: ") or self._jumped() or "complete"
+
+    def _incomplete(self) -> str:
+        """Its index has them begin before what was shown: the packets of another recording, joined to the first."""
+        if not self._left_out:
+            return ""
+        left_out = counted(self._left_out, "packet")
+        return f"incomplete: {left_out} of a second recording in this file not scored; split it" + self._damage("; ")
 
     def _jumped(self) -> str:
         if not self._joints:
@@ -184,7 +193,9 @@ class _Decoder:
         self._promised: Promised[tuple[av.VideoFrame, bool]] = Promised()
         self._damaged: set[int] = set()
         self._paired = False
+        self._last_dts: int | None = None
         self.missing = 0
+        self.left_out = 0
         self.unread = 0
         self.why = ""
 
@@ -200,8 +211,11 @@ class _Decoder:
                 continue
             index += 1
             packet.opaque = index
-            if packet.size > 0 and not packet.is_discard:
+            if packet.size > 0 and packet.is_discard:
+                self.left_out += self._last_dts is not None and (packet.dts or 0) <= self._last_dts
+            elif packet.size > 0:
                 sent += 1
+                self._last_dts = packet.dts
                 if packet.pts is None or packet.size <= SKIPPED_BYTES:
                     counted_on = counted_on and packet.pts is not None
                 elif counted_on:

@@ -96,3 +96,16 @@ def test_nothing_is_missing_from_a_sound_file(tmp_path: Path, name: str, codec: 
     times_s, found, status = read(write_video(tmp_path / name, 60, codec=codec, gop=20, b_frames=b_frames))
 
     assert (len(times_s), found, status) == (60, [], "complete")
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize("frames", [25, 40])
+def test_what_is_left_out_of_joined_fragments_is_named(tmp_path: Path, frames: int, parts: int) -> None:
+    fragments = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    part = write_video(tmp_path / "part.mp4", frames, options=fragments).read_bytes()
+    (tmp_path / "a.mp4").write_bytes(part * parts)
+    times_s, _, status = read(tmp_path / "a.mp4")
+
+    left_out = parts * frames - len(times_s)
+    assert left_out > 0
+    assert status.startswith(f"incomplete: {left_out} packets of a second recording")
