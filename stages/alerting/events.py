@@ -9,11 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from stages.alerting.settings import AlertSettings
+from stages.pace import Pace
 
 Phase = Literal["open", "update", "close"]
 
 EPSILON_S = 1e-6
 """0.7 - 0.4 is less than 0.3 in floating point; frames are never this close."""
+LONG_HOLE_S = 10.0
+"""No merge_gap_s, however long, joins what lies on both sides of a hole longer than this."""
 MOST_RECENT = 4096
 """Bound of the frames remembered before an event; reached only by many frames at one time."""
 
@@ -54,7 +57,9 @@ class EventState:
     """When the event's last message was made."""
     quiet_until_s: float = 0.0
     recent: tuple[FrameScore, ...] = ()
-    """The frames of the last min_length_s, and one before; empty while an event is open."""
+    """The frames of the last min_length_s, and one before, since the last hole; empty while an event is open."""
+    usual_s: float | None = None
+    """The usual step from frame to frame: see stages.pace."""
 
     def is_idle(self, settings: AlertSettings) -> bool:
         """True if no event is open and none may be beginning."""
@@ -76,20 +81,27 @@ def advance(
 
     It opens on a raised frame that has min_fraction of the frames of the last min_length_s raised, and begins with the
     first of these. Frames without a score count as not raised; they neither pause an open event nor carry it on, and
-    once they last longer than merge_gap_s it is closed.
+    once they last longer than merge_gap_s it is closed. Nothing is carried across a hole in time: what follows begins
+    anew, and an open event is closed by one longer than merge_gap_s or LONG_HOLE_S.
     """
     time_s = max(now.time_s, before.time_s)  # a camera's clock may step back
     now = replace(now, time_s=time_s)
     event, told_s, quiet_until_s, recent = before.event, before.told_s, before.quiet_until_s, before.recent
     changes: list[PhaseChange] = []
 
+    step_s, pace = time_s - before.time_s, Pace(before.usual_s)
+    hole = pace.is_hole(step_s)
+    usual_s = pace.after(step_s).usual_s
+
     def close(ending: Event) -> None:
         nonlocal event, quiet_until_s
         changes.append(("close", ending))
         event, quiet_until_s = None, ending.end_s + settings.cooldown_s
 
-    if event and time_s - event.end_s > settings.merge_gap_s + EPSILON_S:
+    if event and (time_s - event.end_s > settings.merge_gap_s + EPSILON_S or (hole and step_s > LONG_HOLE_S)):
         close(event)
+    if hole:
+        recent = ()
     if event:
         event = _extended(event, now, settings)
         if time_s - event.start_s >= settings.max_length_s - EPSILON_S:
@@ -102,7 +114,7 @@ def advance(
         if time_s >= quiet_until_s - EPSILON_S and (event := _opened(recent, settings)):
             changes.append(("open", event))
             told_s, recent = time_s, ()
-    return EventState(time_s, event, told_s, quiet_until_s, recent), changes
+    return EventState(time_s, event, told_s, quiet_until_s, recent, usual_s), changes
 
 
 def finish(before: EventState, settings: AlertSettings) -> tuple[EventState, list[PhaseChange]]:

@@ -15,6 +15,8 @@ WAITING = 256
 """Packets without a picture between them that is shown, after which the order is given up."""
 RECENT = 32
 """Packets among which an earlier one for the same point of the grid is looked for."""
+LEAP_S = 5.0
+"""From one packet's stamp to the next: after more than this, times may not follow the stamps."""
 SLICE, SEI, DELIMITER, FILLER = 1, 6, 9, 12
 
 
@@ -49,7 +51,7 @@ class NonRefSkipper:
             self._start = pts
         if pts is None or self._start is None or packet.is_discard or packet.is_corrupt or pts < self._start:
             raise OutOfOrder
-        if (self._shown is not None and pts <= self._shown) or len(self._waiting) == WAITING:
+        if (self._shown is not None and pts <= self._shown) or len(self._waiting) == WAITING or self._leaps(pts):
             raise OutOfOrder
         point = grid_point(
             (stamp_s(pts, self._time_base) or 0.0) - (stamp_s(self._start, self._time_base) or 0.0), self._fps
@@ -59,6 +61,12 @@ class NonRefSkipper:
         self._recent.append((pts, point))
         heappush(self._waiting, (pts, skipped))
         return skipped
+
+    def _leaps(self, pts: int) -> bool:
+        """Whether the time of this picture may not be what its stamp says."""
+        if not self._recent or self._time_base is None:
+            return False
+        return abs(pts - self._recent[-1][0]) * self._time_base > LEAP_S or any(pts == at for at, _ in self._recent)
 
     def skipped_before(self, pts: int | None) -> Iterator[int]:
         """The pts of the skipped pictures that are shown before the decoded one at `pts`; None: all that are left."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from stages.decode.timestamps import grid_point
 from stages.messages import End, Gap, Prior, Snippet
+from stages.pace import Pace
 
 THUMB_QUALITY = 80
 
@@ -50,6 +51,7 @@ class SnippetBuilder:
 
     With `fps`, the frames nearest to a grid of that rate are kept, and every other frame lies in the span of the
     kept one before it; so a snippet closes when the next kept frame comes, and always begins with a kept frame.
+    Neither reaches across a hole in time (stages.pace).
     Messages with seq < `skip_until_seq` are counted, not made: their frames are never converted.
     `allocate` is called once a snippet, when its first frame comes.
     """
@@ -78,6 +80,8 @@ class SnippetBuilder:
         self._thumb = b""
         self._fault = ""
         self._slot = -1
+        self._last_s = 0.0
+        self._pace = Pace()
 
     @property
     def frames(self) -> int:
@@ -86,7 +90,11 @@ class SnippetBuilder:
 
     def add(self, frame: DecodedFrame) -> Iterator[DecodeOutput]:
         """Take the next frame of the run; yields what it completes."""
-        if self._times_s and frame.fault != self._fault:
+        step_s = frame.time_s - self._last_s
+        hole = self.frames > 0 and self._pace.is_hole(step_s)
+        self._pace = self._pace.after(step_s) if self.frames else self._pace
+        self._last_s = frame.time_s
+        if self._times_s and (frame.fault != self._fault or hole):
             yield from self._close()
         if frame.fault:
             self._fault = frame.fault

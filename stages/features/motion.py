@@ -16,6 +16,7 @@ import numpy as np
 
 from stages.features.kinds import MOTION
 from stages.messages import Features, Snippet
+from stages.pace import holes, pace_of, saved_pace
 from stages.stage import State
 
 HEIGHT = MOTION.analysis_height
@@ -54,7 +55,8 @@ class Motion:
         self._pool = ThreadPoolExecutor(workers, "motion")
 
     def process(self, batch: Sequence[tuple[Snippet, State]]) -> list[tuple[list[Features], State]]:
-        """Features of each snippet. A run's first frame has no predecessor: it takes the cells of its second."""
+        """Features of each snippet. A frame without a predecessor, at a run's start or after a hole in time, takes
+        the cells of the next."""
         return [self._describe(snippet, state) for snippet, state in batch]
 
     def finish(self, state: State) -> tuple[list[Features], State]:
@@ -63,12 +65,19 @@ class Motion:
 
     def _describe(self, snippet: Snippet, state: State) -> tuple[list[Features], State]:
         grays = list(self._pool.map(gray, snippet.pixels))
+        times_s = snippet.times_s[snippet.picked]
         before = state.get("gray")
         follows = before is not None and before.shape == grays[0].shape
         chain = [before, *grays] if follows else grays
-        moves = list(self._pool.map(describe, chain[:-1], chain[1:]))
-        if not follows:
-            moves = [*moves[:1], *moves]
+        last_s = float(state["last_s"]) if follows and "last_s" in state else None
+        anew, pace = holes(times_s, last_s, pace_of(state))
+        alone = set(np.flatnonzero(anew).tolist()) | (set() if follows else {0})
+        pairs = [t for t in range(len(grays)) if t not in alone]
+        ahead = 1 if follows else 0
+        moved = self._pool.map(describe, [chain[t + ahead - 1] for t in pairs], [chain[t + ahead] for t in pairs])
+        found = dict(zip(pairs, moved, strict=True))
+        nothing = (np.zeros((0, DIM), np.float32), np.zeros((0, 2), int))
+        moves = [found.get(t, found.get(t + 1, nothing)) for t in range(len(grays))]
         cells = [np.insert(at, 0, t, axis=1).astype(np.int16) for t, (_, at) in enumerate(moves)]
         features = Features(
             **snippet.header(),
@@ -77,7 +86,7 @@ class Motion:
             cells=np.concatenate(cells or [np.zeros((0, 3), np.int16)]),
             grid=grid_of(grays[0]),
         )
-        return [features], {"gray": grays[-1]}
+        return [features], {"gray": grays[-1], "last_s": times_s[-1:].reshape(())} | saved_pace(pace)
 
 
 def gray(pixels: np.ndarray) -> np.ndarray:

@@ -20,6 +20,9 @@ from stages.errors import SourceError
 TEXT_CODECS = ("ansi", "bintext", "idf", "xbin")
 """FFmpeg draws text files as pictures, with these."""
 
+CLOCK_RANGES_S = {"mpegts": 2**33 / 90_000, "mpeg": 2**33 / 90_000, "flv": 2**32 / 1000}
+"""Of transport and programme streams (33 bits, ISO 13818-1) and Flash video (32 bits of milliseconds)."""
+
 
 def open_file(source: Source, open_timeout_s: float, read_timeout_s: float) -> InputContainer:
     """Open a local file or one on a web server. Raises SourceError."""
@@ -76,6 +79,11 @@ def picture_stream(container: InputContainer, source: Source) -> VideoStream:
     if stream.codec_context.name in TEXT_CODECS:
         raise SourceError(f"{source.redacted}: is a text, not a video; leave it out")
     return stream
+
+
+def clock_range_s(container: InputContainer) -> float | None:
+    """Seconds after which the stamps of a format begin again; None where that takes centuries."""
+    return CLOCK_RANGES_S.get(container.format.name)
 
 
 def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:

@@ -15,6 +15,7 @@ import numpy as np
 from stages.errors import CheckpointError
 from stages.features.kinds import MOTION
 from stages.messages import REFERENCE_LEVELS, Features, Scores
+from stages.pace import holes, pace_of
 from stages.stage import State
 from stages.temporal.novelty import warmup
 from stages.temporal.novelty.oddness import (
@@ -33,7 +34,7 @@ from stages.temporal.novelty.oddness import (
 )
 
 VERSION = "adaptive 2"
-TEMPORAL = ("map", "seen", "last_s")
+TEMPORAL = ("map", "seen", "last_s", "usual_s")
 UNKNOWN = np.linspace(STILL, 2 * KNEE, len(REFERENCE_LEVELS)).astype(np.float32)
 """The reference while nothing is known: evenly all that a score may be."""
 STILLNESS = np.linspace(STILL, 0, len(REFERENCE_LEVELS)).astype(np.float32)
@@ -151,9 +152,12 @@ def follow(features: Features, clock_s: float, state: State) -> tuple[np.ndarray
 
 
 def clock(times_s: np.ndarray, state: State) -> np.ndarray:
-    """float64 (T,): seconds that the camera has been watched, not counting what lay between runs."""
+    """float64 (T,): seconds that the camera has been watched, counting neither what lay between runs nor holes."""
+    known = "last_s" in state
     last_s = float(state.get("last_s", times_s[0]))
     steps = np.maximum(np.diff(times_s, prepend=last_s), 0)
+    anew, _ = holes(times_s, last_s if known else None, pace_of(state))
+    steps = np.where(anew, 0.0, steps)
     return np.asarray(float(state.get("clock_s", 0)) + np.cumsum(steps))
 
 

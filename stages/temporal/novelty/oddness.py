@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from stages.messages import Features
+from stages.pace import holes, pace_of, saved_pace
 from stages.stage import State
 
 NEAREST = 3
@@ -176,18 +177,21 @@ def held_map(odd: np.ndarray, features: Features) -> np.ndarray:
 def pool(maps: np.ndarray, times_s: np.ndarray, state: State) -> tuple[np.ndarray, State]:
     """Scores float32 (T,) of maps float32 (T, rows, columns) taken at `times_s`, and what the next snippet must know.
 
-    Causal; a run starts as the plain mean of what there is. A map of one cell is its own score.
+    Causal; a run, and what follows a hole in time (stages.pace), starts as the plain mean of what there is. A map
+    of one cell is its own score.
     """
     mean = state.get("map")
     seen, last_s = int(state.get("seen", 0)), float(state.get("last_s", 0))
     if mean is None or mean.shape != maps.shape[1:]:
         mean, seen = np.zeros(maps.shape[1:], np.float32), 0
     scores = np.empty(len(maps), np.float32)
+    anew, pace = holes(times_s, last_s if seen else None, pace_of(state))
     for t, (now, at_s) in enumerate(zip(maps, times_s.tolist(), strict=True)):
+        seen = 0 if anew[t] else seen
         mean = mean + np.float32(max(weight(at_s - last_s), 1 / (seen + 1))) * (now - mean)
         seen, last_s = min(seen + 1, POOL_FRAMES[1]), at_s
         scores[t] = _top(mean)
-    return scores, {"map": mean, "seen": np.array(seen), "last_s": np.array(last_s)}
+    return scores, {"map": mean, "seen": np.array(seen), "last_s": np.array(last_s)} | saved_pace(pace)
 
 
 def weight(step_s: float) -> float:

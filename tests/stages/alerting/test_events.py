@@ -247,3 +247,39 @@ def test_whatever_comes_every_event_has_a_well_formed_life(seed: int) -> None:
         last_end_s = event.end_s if phase == "close" else last_end_s
     assert open_event is None
     assert opened
+
+
+def with_hole(timeline: str, hole_s: float, fps: float = 10.0) -> list[FrameScore]:
+    """As `frames`; `|` is a hole of so many seconds."""
+    before, after = timeline.split("|")
+    first = frames(before + after, fps)
+    return [FrameScore(f.frame, f.time_s + hole_s * (f.frame >= len(before)), f.score, f.models) for f in first]
+
+
+@pytest.mark.parametrize(
+    ("timeline", "hole_s", "opened"),
+    [
+        pytest.param("........#|#........", 3600.0, [], id="one raised frame on both sides"),
+        pytest.param("......####|#.......", 3600.0, [(6, 9)], id="an event before"),
+        pytest.param("......####|####....", 3600.0, [(6, 9), (10, 13)], id="one on each side"),
+        pytest.param(".......###|##......", 900.0, [], id="each too short"),
+        pytest.param(".......###|##......", 1.5, [], id="each too short, and a short hole"),
+        pytest.param("####|####..........", 90.0, [(0, 3), (4, 7)], id="from the very start"),
+        pytest.param("#|####.............", 900.0, [(1, 4)], id="after the first frame"),
+    ],
+)
+@pytest.mark.parametrize("merge_gap_s", [0.5, 1e5])
+def test_nothing_reaches_across_a_hole(
+    timeline: str, hole_s: float, opened: list[tuple[int, int]], merge_gap_s: float
+) -> None:
+    changes = run(with_hole(timeline, hole_s), AlertSettings(**(PLAIN | {"merge_gap_s": merge_gap_s})))
+    events = [event for _, (phase, event) in changes if phase == "close"]
+
+    assert [(e.start_frame, e.end_frame) for e in events] == opened
+    assert all(e.end_s - e.start_s < 1 for e in events)
+
+
+@pytest.mark.parametrize("fps", [0.02, 0.2, 1.0, 4.0])
+def test_a_time_lapse_has_no_holes(fps: float) -> None:
+    settings = {"min_length_s": 0.3, "merge_gap_s": 1.5 / fps}
+    assert [t[:1] + t[2:] for t in told("....####......", fps, **settings)][-1] == ("close", 4, 7)

@@ -9,7 +9,6 @@ import pytest
 
 from stages.decode.frames import GATE_FRAMES, DamageGate
 from stages.decode.snippets import DecodedFrame, DecodeOutput, Run, SnippetBuilder
-from stages.decode.timestamps import PresentationClock
 from stages.messages import End, Gap, Prior, Snippet
 
 RUN = Run(camera="door", run_ms=1000)
@@ -152,25 +151,6 @@ def test_messages_say_what_run_they_are_of() -> None:
     assert (snippet.live, snippet.prior, end.prior, end.live) == (True, prior, prior, True)
     assert isinstance(end, End)
     assert end.status == "disconnected: gone"
-
-
-@pytest.mark.parametrize(
-    ("stamps_s", "times_s"),
-    [
-        pytest.param([5.0, 5.1, 5.2], [0.0, 0.1, 0.2], id="counted from the first"),
-        pytest.param([0.0, 0.07, 0.9, 0.91], [0.0, 0.07, 0.9, 0.91], id="variable rate"),
-        pytest.param([None, None, None], [0.0, 0.1, 0.2], id="none at all"),
-        pytest.param([1.0, None, 1.2], [0.0, 0.1, 0.2], id="one missing"),
-        pytest.param([None, 7.0, 7.3], [0.0, 0.1, 0.4], id="the first missing"),
-        pytest.param([1.0, 1.1, 0.5, 1.3], [0.0, 0.1, 0.2, 0.3], id="one back in time"),
-        pytest.param([8.0, 8.1, 0.0, 0.1], [0.0, 0.1, 0.2, 0.3], id="clock starts again"),
-        pytest.param([0.0, 0.0, 0.2], [0.0, 0.1, 0.2], id="twice the same"),
-    ],
-)
-def test_timestamps_are_made_sane(stamps_s: list[float | None], times_s: list[float]) -> None:
-    clock = PresentationClock(0.1)
-
-    assert [clock.next_s(s) for s in stamps_s] == pytest.approx(times_s)
 
 
 def frame(key: bool = False, corrupt: bool = False) -> SimpleNamespace:

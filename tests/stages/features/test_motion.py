@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -153,3 +154,21 @@ def test_the_same_thing_filmed_larger_moves_as_fast(motion):
     small, large = scene(4, step=2.0), np.repeat(np.repeat(scene(4, step=2.0), 2, axis=1), 2, axis=2)
     speeds = [np.median(values[values[:, 10] > 0.9, 8]) for _, values in (run(motion, p, []) for p in (small, large))]
     assert speeds[1] == pytest.approx(speeds[0], rel=0.1)
+
+
+@pytest.mark.parametrize("cut", [8, 4])
+def test_there_is_no_motion_across_a_hole(motion: Motion, cut: int) -> None:
+    """A camera that is off for an hour, then sees the block elsewhere."""
+    pixels = np.concatenate([scene(4), scene(8, step=9.0)[4:]])
+    times_s = np.arange(8) / 10 + 3600.0 * (np.arange(8) >= 4)
+    state: dict = {}
+    cells = []
+    for a, b in ((0, cut), (cut, 8)):
+        if b > a:
+            part = replace(snippet(pixels[a:b], a), times_s=times_s[a:b])
+            [([found], state)] = motion.process([(part, state)])
+            cells += [found.cells[found.cells[:, 0] == t - a, 1:] for t in range(a, b)]
+    [([alone], _)] = motion.process([(snippet(pixels[4:]), {})])
+
+    for t in range(4):
+        assert np.array_equal(cells[4 + t], alone.cells[alone.cells[:, 0] == t, 1:])

@@ -139,3 +139,21 @@ def test_a_camera_whose_clock_stands_still_after_the_warm_up_is_still_scored(lea
         f = motion(i, i)
         [(scores, state)] = own.process([(replace(f, times_s=np.full(16, 64.0)), state)])
     assert np.isfinite(scores[0].raw).all()
+
+
+@pytest.mark.parametrize(
+    "offs_s",
+    [
+        pytest.param({4: 900.0}, id="one of a quarter of an hour"),
+        pytest.param({2: 400.0, 4: 400.0}, id="two that are patience together"),
+        pytest.param({k: 30.0 for k in range(1, 25)}, id="one before every snippet"),
+    ],
+)
+def test_holes_do_not_end_the_warm_up(minute, learnt, offs_s: dict[int, float]) -> None:
+    offs = np.cumsum([offs_s.get(i, 0.0) for i in range(len(minute))])
+    moved = [replace(f, times_s=f.times_s + off) for f, off in zip(minute, offs.tolist(), strict=True)]
+    scores, _ = watch(model(), moved)
+
+    provisional = [s.provisional for s in scores]
+    assert provisional.index(False) >= [s.provisional for s in learnt[0]].index(False)
+    assert not provisional[-1]

@@ -183,3 +183,23 @@ def test_one_odd_frame_counts_less_than_a_lasting_one_and_one_cell_less_than_man
 
 def test_the_reference_levels_are_what_alerting_expects(fitted):
     assert fitted.arrays["reference"].shape == REFERENCE_LEVELS.shape
+
+
+@pytest.mark.parametrize("cut", [10, 5])
+@pytest.mark.parametrize("hole_s", [3600.0, 1.5])
+def test_pooling_begins_anew_after_a_hole(hole_s: float, cut: int) -> None:
+    maps = np.random.default_rng(1).normal(size=(20, 3, 4)).astype(np.float32)
+    times_s = np.arange(20) / 25 + hole_s * (np.arange(20) >= 10)
+    before, state = pool(maps[:cut], times_s[:cut], {})
+    after, _ = pool(maps[cut:], times_s[cut:], state)
+
+    alone, _ = pool(maps[10:], times_s[10:], {})
+    assert np.concatenate([before, after])[10:] == pytest.approx(alone, abs=1e-6)
+
+
+@pytest.mark.parametrize("step_s", [0.04, 3.0, 50.0])
+def test_even_frames_are_pooled_however_slow(step_s: float) -> None:
+    maps = np.ones((20, 3, 4), np.float32)
+    maps[10:] = 0
+    scores, _ = pool(maps, np.arange(20) * step_s, {})
+    assert 0 < scores[11] < 1
