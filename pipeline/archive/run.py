@@ -28,6 +28,7 @@ from stages.errors import OddwatchError
 from stages.files.atomic import write_whole
 from stages.files.scores_csv import ScoresCsv
 from stages.messages import End, Fused, Gap
+from stages.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ class ScoreRun:
             stream=self._bus.keys.stream(camera, "scores"), started_s=self._clock(),
         )  # fmt: skip
         spec.ensure_streams(self._bus)
-        note = {"file": spec.source, "by": self._me, "run_ms": spec.run_ms, "state": "running"}
+        note = {"file": printable(spec.source), "by": self._me, "run_ms": spec.run_ms, "state": "running"}
         self._bus.client.hset(self._bus.keys.jobs, camera, json.dumps(note))
         register(self._bus.client, self._bus.keys, spec)
         self._jobs[camera] = job

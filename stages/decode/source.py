@@ -15,6 +15,7 @@ from stages.decode.natural_order import natural_key, pictures_in
 from stages.decode.redact import redact
 from stages.decode.sources.registry import SOURCES, SourceKind
 from stages.errors import UsageError
+from stages.text import printable
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 SAMPLE_BYTES = 1 << 20
@@ -146,7 +147,7 @@ def _local(kind: SourceKind | None, path: Path) -> Source:
     except OSError:
         # Whoever opens it will say what is wrong; until then it needs a name.
         name = _named(path.stem, hashlib.sha256(os.fsencode(path)))
-    return Source(kind=kind.name, uri=str(path), redacted=redact(str(path)), camera=name)
+    return Source(kind=kind.name, uri=str(path), redacted=printable(redact(str(path))), camera=name)
 
 
 def _in_glob(pattern: str) -> list[Source]:

@@ -73,4 +73,4 @@ def first_few(names: Sequence[str]) -> str:
 def named_problem(result: FileResult) -> str:
     """One line that names the file and what is wrong with it."""
     problem = result.status.removeprefix("error: ")
-    return problem if result.file in problem else f"{result.file}: {problem}"
+    return f"{result.file}: {problem}"

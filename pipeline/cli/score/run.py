@@ -27,6 +27,7 @@ from pipeline.pixels.sweep import swept
 from pipeline.supervisor.supervisor import LocalWorkers
 from stages.errors import BusError, UsageError
 from stages.files.atomic import check_writable
+from stages.text import printable
 
 OUTAGE_S = 60.0
 """How long a `score` waits for a Redis that went away; what was finished stays finished."""
@@ -56,7 +57,7 @@ def score_files(
         )
     files, missing = files_to_score(paths, config, out)
     for line in missing:
-        sys.stderr.write(f"oddwatch: {line}\n")
+        sys.stderr.write(f"oddwatch: {printable(line)}\n")
     if not files:
         raise UsageError("nothing to score" if missing else "give at least one file or folder to score")
     check_writable(out, RECORDS)

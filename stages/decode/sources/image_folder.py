@@ -16,7 +16,7 @@ from stages.decode.settings import DecodeSettings, Heartbeat, no_heartbeat
 from stages.decode.snippets import DecodedFrame
 from stages.decode.source import Source
 from stages.errors import SourceError
-from stages.text import counted
+from stages.text import counted, printable
 
 
 class ImageFolder:
@@ -51,9 +51,8 @@ class ImageFolder:
                 f"{self._source.redacted}: none of {counted(len(paths), 'picture')} can be read; check the folder"
             )
         if unread:
-            self.status = (
-                f"damaged: {len(unread)} of {counted(len(paths), 'picture')} cannot be read, first {unread[0]}"
-            )
+            of_all = f"{len(unread)} of {counted(len(paths), 'picture')}"
+            self.status = f"damaged: {of_all} cannot be read, first {printable(unread[0])}"
 
 
 def _nothing() -> np.ndarray:
