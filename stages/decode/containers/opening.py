@@ -32,7 +32,9 @@ def open_file(source: Source, open_timeout_s: float, read_timeout_s: float) -> I
         if empty:
             raise SourceError(f"{source.redacted}: the file is empty; delete it or fetch it again")
         video_only = without_audio(Path(source.uri))
-        return av.open(video_only or f"file:{os.path.abspath(source.uri)}", metadata_errors="replace")
+        # A name like `img%03d.jpg` is a name here, not a pattern of others.
+        options = {"pattern_type": "none"}
+        return av.open(video_only or f"file:{os.path.abspath(source.uri)}", options=options, metadata_errors="replace")
     except IsADirectoryError as error:
         raise SourceError(f"{source.redacted}: is a folder; name it as one, or the videos in it") from error
     except FileNotFoundError as error:
