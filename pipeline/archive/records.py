@@ -42,6 +42,8 @@ class FileResult(BaseModel):
     alerts: list[dict] = []
     """Alert messages in order, snapshots as paths relative to --out."""
     status: str
+    left_out: str = ""
+    """What of the file was not even looked at, in one line."""
     told: list[str] = []
     """Sinks that have been told of the alerts."""
     csv_sha256: str = ""

@@ -211,7 +211,8 @@ class ScoreRun:
     def _finish(self, job: Job, end: End) -> None:
         """The file is over: scores to their name, alerts and pictures beside them, the camera out of Redis."""
         alerts = list(self._alerts_with_pictures(job))
-        result = job.finish(end, alerts, self._clock())
+        left_out = (self._bus.client.hget(self._bus.keys.health(job.spec.camera), "left_out") or b"").decode()
+        result = job.finish(end, alerts, self._clock()).model_copy(update={"left_out": left_out})
         write_record(self._out, result)
         self.results[result.camera] = result
         del self._jobs[result.camera]

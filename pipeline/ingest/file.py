@@ -30,6 +30,7 @@ def publish_file(
     A file that cannot be read ends with `error: ...`. One that killed its decoder `max_deliveries` times (see
     `count_death`) without getting further ends so too. Raises LeaseLost when another decoder has taken it over.
     """
+    from stages.decode.containers.left_out import left_out
     from stages.decode.containers.probe import frames_promised
     from stages.decode.read import read_messages
     from stages.decode.snippets import allocate_new
@@ -47,7 +48,7 @@ def publish_file(
         error = unlike
     else:
         source = Source(kind=spec.kind, uri=spec.source, redacted=printable(spec.source), camera=spec.camera)
-        publisher.note(promised=str(frames_promised(spec.source)))
+        publisher.note(promised=str(frames_promised(spec.source)), left_out=left_out(spec.source))
         try:
             allocate = allocate_new if frames is None else frames.allocate
             messages = read_messages(

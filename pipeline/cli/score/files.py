@@ -12,7 +12,7 @@ from pipeline.cameras.spec import make_spec
 from pipeline.config.schema import Config
 from stages.errors import UsageError
 from stages.files.atomic import longest_name
-from stages.text import printable
+from stages.text import counted, printable
 
 
 def files_to_score(paths: Sequence[str], config: Config, out: Path) -> tuple[list[FileToScore], list[str]]:
@@ -54,6 +54,35 @@ def files_to_score(paths: Sequence[str], config: Config, out: Path) -> tuple[lis
         )  # fmt: skip
         files[camera] = FileToScore(spec, source.uri, csv)
     return list(files.values()), missing
+
+
+def hints(paths: Sequence[str], files: Sequence[FileToScore]) -> list[str]:
+    """One line for each folder whose pictures are probably meant otherwise than they are taken: each picture as a video
+    of its own, or none of them because videos lie beside them."""
+    from stages.decode.paths import IMAGE_SUFFIXES, pictures_in
+
+    files_in: dict[Path, list[Path]] = {}
+    for path in (Path(f.spec.source) for f in files if "://" not in f.spec.source):
+        if not path.is_dir():
+            files_in.setdefault(path.parent, []).append(path)
+    searched = [Path(path).resolve() for path in paths if path and Path(path).is_dir()]
+    lines = []
+    for folder, taken in files_in.items():
+        single = [path for path in taken if path.suffix.lower() in IMAGE_SUFFIXES]
+        if len(single) > 1:
+            lines.append(
+                f"{folder}: {len(single)} pictures are named one by one, and each is scored as a video of its own; "
+                "name the folder to score them as one"
+            )
+        elif any(folder.is_relative_to(top) for top in searched):
+            stems = {path.stem for path in taken}
+            beside = [p for p in pictures_in(folder) if p.stem not in stems and p not in taken]
+            if beside:
+                lines.append(
+                    f"{folder}: {counted(len(beside), 'picture')} beside {taken[0].name} left out; "
+                    "to score them as one video, give them a folder of their own"
+                )
+    return lines
 
 
 def _stem(uri: str) -> str:

@@ -54,6 +54,7 @@ class ScoreResult:
         lines += self.warmup_lines()
         if self.foreign:
             lines.append(f"not of these models and settings, and not in summary.json: {first_few(self.foreign)}")
+        lines += [f"{r.file}: {r.left_out}" for r in self.files if r.left_out]
         failed = [r for r in self.files if r.failed]
         if failed or self.missing:
             bad = len(failed) + len(self.missing)

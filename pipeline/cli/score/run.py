@@ -18,7 +18,7 @@ from pipeline.archive.run import ScoreRun
 from pipeline.archive.summary import Summaries
 from pipeline.archive.tell import Teller
 from pipeline.cameras.spec import CameraSpec
-from pipeline.cli.score.files import files_to_score
+from pipeline.cli.score.files import files_to_score, hints
 from pipeline.cli.score.progress import ScoreProgress
 from pipeline.cli.score.remote import RemoteWorkers
 from pipeline.cli.score.result import ScoreResult, first_few
@@ -58,7 +58,7 @@ def score_files(
             "--no-workers needs a Redis to share with the workers: set REDIS_URL, or redis.url in --config"
         )
     files, missing = files_to_score(paths, config, out)
-    for line in missing:
+    for line in [*missing, *hints(paths, files)]:
         sys.stderr.write(f"oddwatch: {printable(line)}\n")
     if not files:
         raise UsageError("nothing to score" if missing else "give at least one file or folder to score")

@@ -19,7 +19,7 @@ from pipeline.bus.codec import Bound
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import Registry
 from pipeline.cameras.spec import make_spec
-from pipeline.cli.score.files import files_to_score
+from pipeline.cli.score.files import files_to_score, hints
 from pipeline.config.schema import Config
 from stages.alerting.alert import Alert
 from stages.errors import OddwatchError
@@ -246,3 +246,29 @@ def test_summaries_take_a_bounded_share_however_many_files_there_are(
     assert [r.camera for r in summaries.write(results)] == list(results)
     assert written[-1] == 1000
     assert len(written) <= most
+
+
+def hinted(folder: Path, *names: str, named: bool = False) -> list[str]:
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    paths = [str(folder / name) for name in names] if named else [str(folder)]
+    return hints(paths, files_to_score(paths, Config(), folder / "out")[0])
+
+
+@pytest.mark.parametrize("video", ["thumb.gif", "a.mp4", "deep/a.mkv"])
+def test_pictures_beside_a_video_are_said_to_be_left_out(tmp_path: Path, video: str) -> None:
+    pictures = [str(Path(video).parent / f"{n}.jpg") for n in range(3)]
+    (line,) = hinted(tmp_path, video, *pictures)
+    assert f"3 pictures beside {Path(video).name} left out" in line
+
+
+def test_a_thumbnail_of_a_video_and_a_folder_of_pictures_need_no_word(tmp_path: Path) -> None:
+    assert hinted(tmp_path, "a.mp4", "a.jpg", "stills/1.jpg", "stills/2.jpg") == []
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_pictures_named_one_by_one_are_said_to_be_a_video_each(tmp_path: Path, suffix: str) -> None:
+    (line,) = hinted(tmp_path, f"1.{suffix}", f"2.{suffix}", named=True)
+    assert "2 pictures are named one by one" in line
+    assert hinted(tmp_path, f"1.{suffix}", named=True) == []
