@@ -59,7 +59,7 @@ def files_to_score(paths: Sequence[str], config: Config, out: Path) -> tuple[lis
 def hints(paths: Sequence[str], files: Sequence[FileToScore]) -> list[str]:
     """One line for each folder whose pictures are probably meant otherwise than they are taken: each picture as a video
     of its own, or none of them because videos lie beside them."""
-    from stages.decode.paths import IMAGE_SUFFIXES, pictures_in
+    from stages.decode.natural_order import IMAGE_SUFFIXES, pictures_in
 
     files_in: dict[Path, list[Path]] = {}
     for path in (Path(f.spec.source) for f in files if "://" not in f.spec.source):
