@@ -9,7 +9,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline.path_text import PathText
 from stages.files.atomic import write_whole
+from stages.text import is_text, printable
 
 RECORDS = ".oddwatch"
 """Folder in --out that holds one JSON per finished file; what `--resume` goes by."""
@@ -19,7 +21,7 @@ class FileResult(BaseModel):
     """One file's outcome. `status` is `complete`, `truncated: ...`, `damaged: ...` or `error: ...`."""
 
     model_config = ConfigDict(frozen=True)
-    file: str
+    file: PathText
     """As the user named it."""
     camera: str
     config_hash: str
@@ -40,6 +42,8 @@ class FileResult(BaseModel):
     alerts: list[dict] = []
     """Alert messages in order, snapshots as paths relative to --out."""
     status: str
+    left_out: str = ""
+    """What of the file was not even looked at, in one line."""
     told: list[str] = []
     """Sinks that have been told of the alerts."""
     csv_sha256: str = ""
@@ -53,9 +57,10 @@ class FileResult(BaseModel):
     def summary(self) -> dict:
         """Its entry in `summary.json`."""
         return {
-            "file": self.file, "csv": self.csv, "status": self.status, "decoded": self.decoded, "scored": self.scored,
-            "gaps": self.gaps, "provisional": self.provisional, "seconds": round(self.seconds, 6),
-            "alerts": sum(a["phase"] == "open" for a in self.alerts), "camera": self.camera,
+            "file": self.file if is_text(self.file) else printable(self.file), "csv": self.csv, "status": self.status,
+            "decoded": self.decoded, "scored": self.scored, "gaps": self.gaps, "provisional": self.provisional,
+            "seconds": round(self.seconds, 6), "alerts": sum(a["phase"] == "open" for a in self.alerts),
+            "camera": self.camera,
         }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from pipeline.archive.records import FileResult, read_record, write_record
 from pipeline.bus.codec import Entry, EntryId, decode
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import register, unregister
-from pipeline.cameras.spec import STAGES
+from pipeline.cameras.spec import STAGES, CameraSpec
 from pipeline.leases.lease import heartbeats, keep
 from pipeline.workers.alerting import alert_fields
 from stages.alerting.alert import Alert
@@ -28,6 +28,7 @@ from stages.errors import OddwatchError
 from stages.files.atomic import write_whole
 from stages.files.scores_csv import ScoresCsv
 from stages.messages import End, Fused, Gap
+from stages.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ class ScoreRun:
         self._resume = resume
         self._clock = clock
         self._jobs: dict[str, Job] = {}
+        self._leaving: deque[str] = deque()
+        """Finished cameras of which Redis still knows."""
         self._me = f"{socket.gethostname()}:{os.getpid()}"
         self._next_look_s = 0.0
         self._problem = ""
@@ -61,14 +64,15 @@ class ScoreRun:
 
     @property
     def done(self) -> bool:
-        return not self._waiting and not self._jobs
+        return not self._waiting and not self._jobs and not self._leaving
 
     def turn(self) -> None:
         """Start what the window allows, read what is there, write it down.
 
-        Raises OddwatchError when --out cannot be written or no worker can do the work; connection errors of Redis
-        pass through, after which `turn` can be called again.
+        Raises OddwatchError when --out cannot be written or no worker can do the work; errors of a Redis that
+        is away or full pass through, after which `turn` can be called again.
         """
+        self._let_go()
         self._fill()
         if not self._jobs:
             return
@@ -82,20 +86,22 @@ class ScoreRun:
 
     def abandon(self) -> None:
         """Leave no half-written file and no registration behind; finished files stay."""
-        for job in list(self._jobs.values()):
+        for job in self._jobs.values():
             job.csv.abort()
+        for camera in [*self._jobs, *self._leaving]:
             try:
-                self._forget(job.spec.camera)
+                self._forget(camera)
             except (redis.RedisError, OSError):
-                log.debug("%s stays registered: Redis does not answer", job.spec.camera)
+                log.debug("%s stays registered: Redis does not answer", camera)
         self._jobs.clear()
+        self._leaving.clear()
         self._waiting.clear()
 
     # -- starting -----------------------------------------------------------------------------------------------
 
     def _fill(self) -> None:
         while self._waiting and len(self._jobs) < self._window:
-            file = self._waiting.popleft()
+            file = self._waiting[0]  # until it is begun: Redis may be away, or full
             record = read_record(self._out, file.spec.camera, file.spec.config_hash) if self._resume else None
             if record is not None:
                 self.results[file.spec.camera] = record
@@ -103,6 +109,7 @@ class ScoreRun:
                 self._listener.finished(file, record, True)
             else:
                 self._start(file)
+            self._waiting.popleft()
 
     def _start(self, file: FileToScore) -> None:
         """Register a file as a new run. Whatever an interrupted run left of it goes first: leases too, which fences
@@ -122,12 +129,19 @@ class ScoreRun:
             file=file, spec=spec, csv=ScoresCsv(self._out / file.csv, list(spec.models)),
             stream=self._bus.keys.stream(camera, "scores"), started_s=self._clock(),
         )  # fmt: skip
-        spec.ensure_streams(self._bus)
-        note = {"file": spec.source, "by": self._me, "run_ms": spec.run_ms, "state": "running"}
-        self._bus.client.hset(self._bus.keys.jobs, camera, json.dumps(note))
-        register(self._bus.client, self._bus.keys, spec)
+        try:
+            self._register(spec)
+        except BaseException:
+            job.csv.abort()
+            raise
         self._jobs[camera] = job
         self._listener.started(file)
+
+    def _register(self, spec: CameraSpec) -> None:
+        spec.ensure_streams(self._bus)
+        note = {"file": printable(spec.source), "by": self._me, "run_ms": spec.run_ms, "state": "running"}
+        self._bus.client.hset(self._bus.keys.jobs, spec.camera, json.dumps(note))
+        register(self._bus.client, self._bus.keys, spec)
 
     def _look_around(self) -> None:
         """From time to time: are the files still ours, does Redis still know them, can anybody do the work?"""
@@ -197,12 +211,22 @@ class ScoreRun:
     def _finish(self, job: Job, end: End) -> None:
         """The file is over: scores to their name, alerts and pictures beside them, the camera out of Redis."""
         alerts = list(self._alerts_with_pictures(job))
-        result = job.finish(end, alerts, self._clock())
+        left_out = (self._bus.client.hget(self._bus.keys.health(job.spec.camera), "left_out") or b"").decode()
+        result = job.finish(end, alerts, self._clock()).model_copy(update={"left_out": left_out})
         write_record(self._out, result)
         self.results[result.camera] = result
         del self._jobs[result.camera]
         self._listener.finished(job.file, result, False)
-        self._forget(result.camera)
+        self._leaving.append(result.camera)
+        # Room first: what is full may have no other left to give.
+        self._bus.client.unlink(*[self._bus.keys.stream(result.camera, kind) for kind in ("snippets", "scores")])
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Forget what is finished. Raises what Redis raises; what is left is tried again."""
+        while self._leaving:
+            self._forget(self._leaving[0])
+            self._leaving.popleft()
 
     def _alerts_with_pictures(self, job: Job) -> Iterable[dict]:
         keys = self._bus.keys

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.config.schema import ModelConfig
+from pipeline.path_text import PathText
 from stages.decode.learned import LearnedDecode
 from stages.errors import CheckpointError
 
@@ -19,7 +20,7 @@ class ModelSpec(BaseModel):
     kind: str
     features: str | None
     """Extractor it reads, None: snippets."""
-    checkpoint: str | None = None
+    checkpoint: PathText | None = None
     sha256: str | None = None
     learned: LearnedDecode | None = None
     """How the footage was decoded that its checkpoint was made from."""

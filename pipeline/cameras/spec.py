@@ -14,6 +14,7 @@ from pipeline.bus.streams import Bus
 from pipeline.cameras.models import ModelSpec, model_specs
 from pipeline.cameras.resolve import resolve_decode
 from pipeline.config.schema import Config, DecodeConfig, ModelConfig, settings_hash
+from pipeline.path_text import PathText
 from stages.alerting.settings import AlertSettings
 from stages.decode.settings import DecodeSettings
 from stages.decode.sources.registry import SOURCES
@@ -28,7 +29,7 @@ class CameraSpec(BaseModel):
     model_config = ConfigDict(frozen=True)
     camera: str
     live: bool
-    source: str
+    source: PathText
     """A file's absolute path; for a live camera its address without login."""
     kind: str
     """Name of its SourceKind."""

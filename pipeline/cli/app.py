@@ -6,6 +6,7 @@ from pipeline.processes.this_process import single_thread_libraries
 
 single_thread_libraries()  # before anything imports numpy
 
+import io  # noqa: E402
 import sys  # noqa: E402
 
 import redis  # noqa: E402
@@ -19,6 +20,7 @@ from pipeline.cli.live import alerts, cameras, dead, run, status, worker  # noqa
 from pipeline.cli.score import command as score  # noqa: E402
 from pipeline.cli.train import command as train  # noqa: E402
 from stages.errors import OddwatchError  # noqa: E402
+from stages.text import printable  # noqa: E402
 
 app = typer.Typer(
     name="oddwatch",
@@ -61,10 +63,12 @@ def _root(
 
 def main() -> None:
     """Entry point. A user's mistake is one line on stderr and an exit code, never a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         app()
     except OddwatchError as error:
-        sys.stderr.write(f"oddwatch: {error}\n")
+        sys.stderr.write(f"oddwatch: {printable(str(error))}\n")
         sys.exit(error.exit_code)
     except (redis.RedisError, redis.exceptions.RedisClusterException) as error:
         sys.stderr.write(f"oddwatch: Redis: {reason(error)}; check that it runs, then try again\n")

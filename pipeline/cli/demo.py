@@ -38,7 +38,7 @@ def demo(
         footage = make_demo(out / "footage", on_frame=lambda done, total: bar.show(done / total, f"{done} frames"))
     _say("2. Learning what is normal from the normal footage (motion features, novelty model)")
     checkpoint = out / "courtyard.safetensors"
-    clips, frames = fit_checkpoint([str(p) for p in footage.normal], checkpoint, ModelConfig().features, config)
+    clips, frames, _ = fit_checkpoint([str(p) for p in footage.normal], checkpoint, ModelConfig().features, config)
     _say(f"   learned from {counted(frames, 'frame')} of {counted(clips, 'clip')}")
     _say("3. Scoring the test through all stages, linked by Redis Streams; alerts as they come:")
     settings = settings.model_copy(update={"models": named_models([checkpoint])})

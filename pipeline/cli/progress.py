@@ -12,6 +12,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from stages.text import printable
+
 PLAIN_EVERY_S = 10.0
 
 
@@ -56,7 +58,7 @@ class ProgressBar:
     def say(self, line: str) -> None:
         """A line of its own, above the bar."""
         if not self._quiet:
-            self._console.print(line, markup=False, soft_wrap=True)
+            self._console.print(printable(line), markup=False, soft_wrap=True)
 
     def _left(self, done: float, now_s: float) -> str:
         since = done - (self._begun_at or 0)

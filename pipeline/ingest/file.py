@@ -17,6 +17,7 @@ from pipeline.pixels.writer import FrameWriter
 from stages.errors import ConfigError, SourceError
 from stages.messages import End
 from stages.stage import State, number
+from stages.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ def publish_file(
     A file that cannot be read ends with `error: ...`. One that killed its decoder `max_deliveries` times (see
     `count_death`) without getting further ends so too. Raises LeaseLost when another decoder has taken it over.
     """
+    from stages.decode.containers.left_out import left_out
     from stages.decode.containers.probe import frames_promised
     from stages.decode.read import read_messages
     from stages.decode.snippets import allocate_new
@@ -45,8 +47,8 @@ def publish_file(
     elif unlike := _no_recording(spec.source):
         error = unlike
     else:
-        source = Source(kind=spec.kind, uri=spec.source, redacted=spec.source, camera=spec.camera)
-        publisher.note(promised=str(frames_promised(spec.source)))
+        source = Source(kind=spec.kind, uri=spec.source, redacted=printable(spec.source), camera=spec.camera)
+        publisher.note(promised=str(frames_promised(spec.source)), left_out=left_out(spec.source))
         try:
             allocate = allocate_new if frames is None else frames.allocate
             messages = read_messages(
@@ -61,7 +63,8 @@ def publish_file(
                     if done:
                         return
         except (SourceError, ConfigError) as problem:  # the latter: its kind of source is not installed here
-            error = str(problem)
+            # Whoever shows it knows the file by the name that the user gave it.
+            error = str(problem).removeprefix(f"{source.redacted}: ")
     end = End(
         camera=spec.camera, run_ms=spec.run_ms, seq=seq, first_frame=next_frame, times_s=np.empty(0),
         status=f"error: {error}",

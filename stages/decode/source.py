@@ -15,6 +15,7 @@ from stages.decode.natural_order import natural_key, pictures_in
 from stages.decode.redact import redact
 from stages.decode.sources.registry import SOURCES, SourceKind
 from stages.errors import UsageError
+from stages.text import printable
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 SAMPLE_BYTES = 1 << 20
@@ -106,6 +107,8 @@ def _meant_by(path: str) -> list[Source]:
     scheme = SCHEME.match(path)
     if scheme and scheme[1].lower() == "file":
         return _meant_by(path[len(scheme[0]) :])
+    if not path.strip():
+        raise UsageError("one of the paths is empty; if it comes from a variable, set that first")
     kinds = SOURCES.all()
     if scheme or any(kind.claims_address(path) for kind in kinds):
         return [_remote(path, kinds)]
@@ -136,7 +139,9 @@ def _remote(uri: str, kinds: Sequence[SourceKind]) -> Source:
 def _kind_of_file(path: Path, kinds: Sequence[SourceKind], *, named: bool = False) -> SourceKind | None:
     """`named`: whatever it is called, it is a source."""
     claiming = [kind for kind in kinds if path.suffix.lower() in kind.suffixes]
-    return next(iter(claiming or [kind for kind in kinds if named and kind.any_file]), None)
+    if named and not claiming:
+        claiming = [kind for kind in kinds if kind.claims_file(path)] or [kind for kind in kinds if kind.any_file]
+    return next(iter(claiming), None)
 
 
 def _local(kind: SourceKind | None, path: Path) -> Source:
@@ -146,7 +151,7 @@ def _local(kind: SourceKind | None, path: Path) -> Source:
     except OSError:
         # Whoever opens it will say what is wrong; until then it needs a name.
         name = _named(path.stem, hashlib.sha256(os.fsencode(path)))
-    return Source(kind=kind.name, uri=str(path), redacted=redact(str(path)), camera=name)
+    return Source(kind=kind.name, uri=str(path), redacted=printable(redact(str(path))), camera=name)
 
 
 def _in_glob(pattern: str) -> list[Source]:

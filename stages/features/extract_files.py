@@ -15,11 +15,15 @@ from stages.stage import StageProcessor, State
 
 
 def clip_features(
-    source: Source, extractor: Extractor, settings: DecodeSettings, on_frames: Callable[[int], None] | None = None
+    source: Source,
+    extractor: Extractor,
+    settings: DecodeSettings,
+    on_frames: Callable[[int], None] | None = None,
+    on_end: Callable[[str], None] | None = None,
 ) -> Iterator[Features]:
     """The features of a file's snippets in order; gaps are passed over. Raises SourceError.
 
-    `on_frames` is told how many frames are done.
+    `on_frames` is told how many frames are done, `on_end` in what state the file is: `complete`, `damaged: ...`.
     """
     work = StageProcessor(extractor)
     state: State = {}
@@ -31,6 +35,8 @@ def clip_features(
                 yield features
         if on_frames is not None and not isinstance(message, End):
             on_frames(message.next_frame)
+        if on_end is not None and isinstance(message, End):
+            on_end(message.status)
 
 
 def ten_crop_features(

@@ -9,13 +9,16 @@ from tempfile import TemporaryFile
 
 from stages.errors import OddwatchError
 
+LONGEST_NAME = 255
+"""Bytes of a file's name on most file systems."""
+
 
 def write_whole(path: Path, content: bytes, *, private: bool = False) -> None:
     """Write `<name>.part`, then rename it. Raises OddwatchError naming the path when it cannot be written.
 
     `private`: nobody but this user may read it, nor look into its folder if that is made now.
     """
-    part = path.with_name(path.name + ".part")
+    part = part_of(path)
     try:
         path.parent.mkdir(0o700 if private else 0o777, parents=True, exist_ok=True)
         if private:

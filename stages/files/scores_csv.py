@@ -25,7 +25,7 @@ from typing import Self
 import numpy as np
 
 from stages.errors import ConfigError
-from stages.files.atomic import cannot_write
+from stages.files.atomic import cannot_write, part_of
 
 BLOCK_LINES = 4096
 FIXED = ("frame", "time_s", "score")
@@ -66,7 +66,7 @@ class ScoresCsv:
         self.models = tuple(models)
         self.next_frame = 0
         """The frame that the next row is about; at the end, the number of frames."""
-        self._part = path.with_name(path.name + ".part")
+        self._part = part_of(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._part.open("w", encoding="utf-8", newline="\n")

@@ -14,7 +14,7 @@ from pipeline.cli.score.report import write_score_report
 from pipeline.cli.score.run import score_files
 from pipeline.config.load import load_config
 from stages.errors import UsageError
-from stages.text import counted
+from stages.text import counted, printable
 
 
 def score(
@@ -53,6 +53,6 @@ def score(
         typer.echo((out / "summary.json").read_text())
     else:
         for line in result.closing_lines():
-            typer.echo(line)
+            typer.echo(printable(line))
     if result.missing or result.undelivered or any(r.failed for r in result.files):
         raise typer.Exit(1)

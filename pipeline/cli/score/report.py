@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline import __version__
 from pipeline.cli.score.result import ScoreResult
+from stages.text import printable
 
 
 def write_score_report(
@@ -46,7 +47,7 @@ def _videos(result: ScoreResult, truth: Mapping) -> Iterator:
         table = read_scores(out / file.csv) if file.csv else None
         empty = np.empty(0, np.float32)
         yield ReportVideo(
-            name=file.file,
+            name=printable(file.file),
             times_s=table.times_s if table else np.empty(0),
             score=table.score if table else empty,
             models=table.models if table else {},

@@ -54,6 +54,7 @@ class ScoreResult:
         lines += self.warmup_lines()
         if self.foreign:
             lines.append(f"not of these models and settings, and not in summary.json: {first_few(self.foreign)}")
+        lines += [f"{r.file}: {r.left_out}" for r in self.files if r.left_out]
         failed = [r for r in self.files if r.failed]
         if failed or self.missing:
             bad = len(failed) + len(self.missing)
@@ -73,4 +74,4 @@ def first_few(names: Sequence[str]) -> str:
 def named_problem(result: FileResult) -> str:
     """One line that names the file and what is wrong with it."""
     problem = result.status.removeprefix("error: ")
-    return problem if result.file in problem else f"{result.file}: {problem}"
+    return f"{result.file}: {problem}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import redis
@@ -13,11 +13,12 @@ import redis
 from pipeline.alerts.sink import open_sinks
 from pipeline.archive.claims import reap
 from pipeline.archive.job import FileToScore
-from pipeline.archive.records import RECORDS, FileResult, scored_otherwise, write_summary
+from pipeline.archive.records import RECORDS, scored_otherwise
 from pipeline.archive.run import ScoreRun
+from pipeline.archive.summary import Summaries
 from pipeline.archive.tell import Teller
 from pipeline.cameras.spec import CameraSpec
-from pipeline.cli.score.files import files_to_score
+from pipeline.cli.score.files import files_to_score, hints
 from pipeline.cli.score.progress import ScoreProgress
 from pipeline.cli.score.remote import RemoteWorkers
 from pipeline.cli.score.result import ScoreResult, first_few
@@ -25,9 +26,11 @@ from pipeline.cli.session import Session, cores, local_workers, open_session, re
 from pipeline.config.schema import Config
 from pipeline.pixels.sweep import swept
 from pipeline.supervisor.supervisor import LocalWorkers
-from stages.errors import BusError, UsageError
+from stages.errors import BusError, OddwatchError, UsageError
 from stages.files.atomic import check_writable
+from stages.text import printable
 
+FULL_AGAIN_S = 0.5
 OUTAGE_S = 60.0
 """How long a `score` waits for a Redis that went away; what was finished stays finished."""
 
@@ -55,8 +58,8 @@ def score_files(
             "--no-workers needs a Redis to share with the workers: set REDIS_URL, or redis.url in --config"
         )
     files, missing = files_to_score(paths, config, out)
-    for line in missing:
-        sys.stderr.write(f"oddwatch: {line}\n")
+    for line in [*missing, *hints(paths, files)]:
+        sys.stderr.write(f"oddwatch: {printable(line)}\n")
     if not files:
         raise UsageError("nothing to score" if missing else "give at least one file or folder to score")
     check_writable(out, RECORDS)
@@ -74,15 +77,18 @@ def score_files(
         run = ScoreRun(
             session.bus, files, out, progress, window=2 * cores(), resume=resume, forget_frames=sweeper.forget
         )
+        summaries = Summaries(out, files, list(config.models))
         try:
             with _workers(config, session, files[0].spec, workers) as at_work:
-                _drive(run, session, at_work, lambda: _write(run, files, out, list(config.models)))
+                _drive(run, session, at_work, lambda: summaries.update(run.results))
         except BaseException:
             run.abandon()
+            with suppress(OddwatchError):
+                summaries.write(run.results)
             raise
         # Now, not between turns: a slow sink must not cost the claims on files that are being scored.
         run.results |= {camera: teller.tell(result) for camera, result in list(run.results.items())}
-        results = _write(run, files, out, list(config.models))
+        results = summaries.write(run.results)
     used = config.model_copy(update={"decode": files[0].spec.decode})
     return ScoreResult(
         used, out, results, missing, time.monotonic() - begun_s, frozenset(run.kept), foreign,
@@ -116,13 +122,20 @@ def _workers(config: Config, session: Session, spec: CameraSpec, here: bool) -> 
 def _drive(
     run: ScoreRun, session: Session, workers: LocalWorkers | RemoteWorkers, on_result: Callable[[], object]
 ) -> None:
-    """Turn until done. A Redis that goes away is waited for."""
-    known, away_since_s = 0, 0.0
+    """Turn until done. A Redis that is full, or goes away, is waited for."""
+    known, away_since_s, full = 0, 0.0, False
     while not run.done:
         try:
             workers.check()
             run.turn()
-            away_since_s = 0.0
+            away_since_s, full = 0.0, False
+        except redis.ResponseError as error:
+            if not _is_full(error):
+                raise
+            if not full:
+                sys.stderr.write("oddwatch: Redis is full; waiting until there is room (maxmemory, redis.memory_mb)\n")
+            full = True
+            time.sleep(FULL_AGAIN_S)
         except (redis.ConnectionError, redis.TimeoutError) as error:
             away_since_s = away_since_s or time.monotonic()
             if session.embedded or time.monotonic() - away_since_s > OUTAGE_S:
@@ -135,10 +148,9 @@ def _drive(
             on_result()
 
 
-def _write(run: ScoreRun, files: Sequence[FileToScore], out: Path, models: list[str]) -> list[FileResult]:
-    results = [run.results[f.spec.camera] for f in files if f.spec.camera in run.results]
-    write_summary(out, results, models, files[0].spec.config_hash)
-    return results
+def _is_full(error: redis.ResponseError) -> bool:
+    """Whether there is no room: in time, the readers of what is there make some."""
+    return isinstance(error, redis.OutOfMemoryError) or "OOM" in str(error)  # the latter of a transaction
 
 
 def _check_buildable(spec: CameraSpec) -> None:

@@ -68,6 +68,16 @@ def tracks(path: Path) -> list[Track]:
         return [_track(f, box) for box in _inside(f, [film], b"trak")]
 
 
+def sample_entries(path: Path, kind: bytes) -> list[bytes]:
+    """Types of what tracks of a kind (`vide`) say they hold: `avc1`, `encv` ... Raises OSError."""
+    with path.open("rb") as f:
+        films = [box for box in top_boxes(f) if box.kind == b"moov"]
+        tracks = [box for box in _inside(f, films, b"trak") if _track(f, box).kind == kind]
+        tables = _inside(f, tracks, b"mdia", b"minf", b"stbl", b"stsd")
+        # ISO 14496-12: version, flags and their number, 8 bytes, then the entries as boxes.
+        return [entry.kind for table in tables for entry in boxes(f, table.start + 8, table.end)]
+
+
 def _track(f: BinaryIO, track: Box) -> Track:
     handlers = _inside(f, [track], b"mdia", b"hdlr")
     tables = _inside(f, [track], b"mdia", b"minf", b"stbl")

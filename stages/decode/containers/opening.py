@@ -11,6 +11,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from stages.decode.containers.encrypted import is_encrypted
 from stages.decode.containers.wholeness import lacks_index
 from stages.decode.containers.without_audio import without_audio
 from stages.decode.redact import redact
@@ -34,8 +35,12 @@ def open_file(source: Source, open_timeout_s: float, read_timeout_s: float) -> I
             empty = not f.read(1)
         if empty:
             raise SourceError(f"{source.redacted}: the file is empty; delete it or fetch it again")
+        if is_encrypted(Path(source.uri)):
+            raise SourceError(f"{source.redacted}: is encrypted; decrypt it first, with the key of whoever made it")
         video_only = without_audio(Path(source.uri))
-        return av.open(video_only or f"file:{os.path.abspath(source.uri)}", metadata_errors="replace")
+        # A name like `img%03d.jpg` is a name here, not a pattern of others.
+        options = {"pattern_type": "none"}
+        return av.open(video_only or f"file:{os.path.abspath(source.uri)}", options=options, metadata_errors="replace")
     except IsADirectoryError as error:
         raise SourceError(f"{source.redacted}: is a folder; name it as one, or the videos in it") from error
     except FileNotFoundError as error:

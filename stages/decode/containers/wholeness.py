@@ -11,6 +11,9 @@ from typing import BinaryIO
 
 from stages.decode.containers.boxes import Box, top_boxes
 
+LARGE = (b"mdat", b"moov", b"moof", b"free", b"skip", b"wide", b"uuid", b"mfra", b"sidx", b"ftyp", b"styp")
+"""Boxes that MP4 files consist of: another that does not fit is text, or whatever else was put behind the video."""
+ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 
 
@@ -27,7 +30,7 @@ def bytes_missing(path: Path) -> int:
             return _excess(_matroska_ends(f), size)
         if head == ASF_HEADER:
             return _excess(_asf_ends(f, size), size)
-        return _excess((box.end for box in _film_boxes(f)), size)
+        return _excess((box.end for box in _film_boxes(f) if box.end <= size or box.kind in LARGE), size)
 
 
 def lacks_index(path: Path) -> bool:
@@ -81,9 +84,11 @@ def _ebml_length(f: BinaryIO) -> int | None:
 def _asf_ends(f: BinaryIO, size: int) -> Iterator[int]:
     at = 0
     while at + 24 <= size:
-        f.seek(at + 16)
-        length = int.from_bytes(f.read(8), "little")
-        if length < 24:
+        f.seek(at)
+        head = f.read(24)
+        length = int.from_bytes(head[16:], "little")
+        # Behind the data come indexes, which nobody needs, or what somebody has put there.
+        if length < 24 or (at + length > size and head[:16] not in (ASF_HEADER, ASF_DATA)):
             return
         at += length
         yield at

@@ -1,8 +1,8 @@
-"""Reads a folder of pictures as one video."""
+"""Reads a folder of pictures, or a picture file of several pages, as one video."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,12 +15,19 @@ from stages.decode.natural_order import pictures_in
 from stages.decode.settings import DecodeSettings, Heartbeat, no_heartbeat
 from stages.decode.snippets import DecodedFrame
 from stages.decode.source import Source
+from stages.decode.sources.pages import pages
 from stages.errors import SourceError
-from stages.text import counted
+from stages.text import counted, printable
+
+ERRORS_ONLY = 2
+"""Level of OpenCV's own log."""
 
 
 class ImageFolder:
-    """The pictures of a folder in natural order, `image_fps` a second. A picture that cannot be read is a gap."""
+    """The pictures of a folder in natural order, all pages of each, `image_fps` a second.
+
+    A picture that cannot be read is a gap.
+    """
 
     def __init__(self, source: Source, settings: DecodeSettings, heartbeat: Heartbeat = no_heartbeat) -> None:
         self._source = source
@@ -31,43 +38,41 @@ class ImageFolder:
     def pictures(self) -> Generator[DecodedFrame, None, None]:
         """Each file's picture. Raises SourceError if none of them can be read."""
         try:
-            paths = pictures_in(Path(self._source.uri))
+            whole = Path(self._source.uri)
+            paths = [whole] if whole.is_file() else pictures_in(whole)
         except OSError as error:
             raise SourceError(f"{self._source.redacted}: cannot be listed ({error.strerror}); check path") from error
-        scaler = None
+        cv2.utils.logging.setLogLevel(ERRORS_ONLY)  # what is wrong with a picture is said once, by us
+        scaler, index = None, 0
         unread: list[str] = []
-        for index, path in enumerate(paths):
+        for path in paths:
             self._heartbeat()
-            frame = _frame(path)
-            time_s = index / self._settings.image_fps
-            if frame is None:
-                unread.append(path.name)
-                yield DecodedFrame(time_s=time_s, pixels=_nothing, fault="picture file cannot be read")
-                continue
-            scaler = scaler or Scaler(frame, self._settings.height)
-            yield DecodedFrame(time_s=time_s, pixels=partial(scaler.pixels, frame))
+            for pixels in _pictures(path):
+                time_s, index = index / self._settings.image_fps, index + 1
+                if pixels is None:
+                    unread.append(path.name)
+                    yield DecodedFrame(time_s=time_s, pixels=_nothing, fault="picture file cannot be read")
+                    continue
+                frame = av.VideoFrame.from_ndarray(pixels, format="bgr24")
+                scaler = scaler or Scaler(frame, self._settings.height)
+                yield DecodedFrame(time_s=time_s, pixels=partial(scaler.pixels, frame))
         if scaler is None:
             raise SourceError(
-                f"{self._source.redacted}: none of {counted(len(paths), 'picture')} can be read; check the folder"
+                f"{self._source.redacted}: none of {counted(index, 'picture')} can be read; check the folder"
             )
         if unread:
-            self.status = (
-                f"damaged: {len(unread)} of {counted(len(paths), 'picture')} cannot be read, first {unread[0]}"
-            )
+            of_all = f"{len(unread)} of {counted(index, 'picture')}"
+            self.status = f"damaged: {of_all} cannot be read, first {printable(unread[0])}"
 
 
 def _nothing() -> np.ndarray:
     raise AssertionError("a picture with a fault is never converted")
 
 
-def _frame(path: Path) -> av.VideoFrame | None:
-    """The picture in a file, None if there is none or half of it is missing."""
+def _pictures(path: Path) -> Iterator[np.ndarray | None]:
+    """Those in a file, BGR; None for one that cannot be read or of which half is missing."""
     try:
         data = path.read_bytes()
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except (OSError, cv2.error):
-        return None
-    # OpenCV paints what is missing of a JPEG grey and says nothing.
-    if pixels is None or (data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]):
-        return None
-    return av.VideoFrame.from_ndarray(pixels, format="bgr24")
+    except OSError:
+        data = b""
+    return pages(data)

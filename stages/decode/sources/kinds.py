@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from stages.decode.natural_order import pictures_in
+from stages.decode.natural_order import IMAGE_SUFFIXES, pictures_in
 from stages.decode.sources.registry import SourceKind
 
 # fmt: off
@@ -32,6 +32,12 @@ def _is_camera(address: str) -> bool:
     return DEVICE.match(address) is not None or address.partition("://")[0].lower() in LIVE_SCHEMES
 
 
+def _holds_pages(path: Path) -> bool:
+    from stages.decode.sources.pages import has_pages  # which needs OpenCV
+
+    return path.suffix.lower() in IMAGE_SUFFIXES and has_pages(path)
+
+
 def _holds_pictures(folder: Path) -> bool:
     return bool(pictures_in(folder))
 
@@ -40,7 +46,12 @@ FILE = SourceKind(
     name="file", read="stages.decode.sources.video_file:VideoFile", suffixes=VIDEO_SUFFIXES, any_file=True,
     claims_address=_is_remote_file,
 )  # fmt: skip
-IMAGES = SourceKind(name="images", read="stages.decode.sources.image_folder:ImageFolder", claims_folder=_holds_pictures)
+IMAGES = SourceKind(
+    name="images",
+    read="stages.decode.sources.image_folder:ImageFolder",
+    claims_file=_holds_pages,
+    claims_folder=_holds_pictures,
+)
 LIVE = SourceKind(
     name="live", read="stages.decode.sources.camera:opened", live=True, claims_address=_is_camera,
     addresses=f"{', '.join(LIVE_SCHEMES)}:// or /dev/videoN",

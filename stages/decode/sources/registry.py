@@ -49,6 +49,8 @@ class SourceKind:
     """Endings (`.mp4`, small letters) of files that are sources of this kind, named outright or found by a search."""
     any_file: bool = False
     """So are all files named outright that no other kind claims."""
+    claims_file: Callable[[Path], bool] = _none
+    """Whether a file named outright is one by what it holds, whatever its ending. May raise OSError."""
     claims_folder: Callable[[Path], bool] = _none
     """Whether a folder in which no file is a source is one as a whole. May raise OSError."""
     claims_address: Callable[[str], bool] = _none

@@ -80,7 +80,7 @@ def gather(clips: Iterable[Iterable[Features]]) -> tuple[list[list[Features]], d
         "features": "dense" if first.cells is None else "sparse",
         "dim": int(first.values.shape[-1]),
         "grid": first.grid and list(first.grid),
-        "clips": len(held),
+        "clips": sum(bool(kept) for kept in held),
         "frames": frames,
         "samples": samples,
         "fps": round(1 / step, 3) if step else None,

@@ -14,11 +14,12 @@ from pipeline.archive.claims import reap
 from pipeline.archive.job import FileToScore
 from pipeline.archive.records import FileResult, csv_owners, file_sha256, read_record, write_record
 from pipeline.archive.run import ScoreRun
+from pipeline.archive.summary import Summaries
 from pipeline.bus.codec import Bound
 from pipeline.bus.streams import Bus
 from pipeline.cameras.registry import Registry
 from pipeline.cameras.spec import make_spec
-from pipeline.cli.score.files import files_to_score
+from pipeline.cli.score.files import files_to_score, hints
 from pipeline.config.schema import Config
 from stages.alerting.alert import Alert
 from stages.errors import OddwatchError
@@ -170,3 +171,104 @@ def test_a_web_address_with_a_login_is_refused_because_it_would_be_kept_in_redis
     assert files == []
     assert "secret" not in missing[0]
     assert "login" in missing[0]
+
+
+@pytest.mark.parametrize("error", [redis.OutOfMemoryError("used memory"), redis.ConnectionError("reset")], ids=str)
+@pytest.mark.parametrize("command", ["hset", "xgroup_create", "set"])
+def test_a_file_that_could_not_be_begun_is_begun_later(
+    one_bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, error: redis.RedisError
+) -> None:
+    real, calls = getattr(one_bus.client, command), [0]
+
+    def refused_once(*arguments: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 1:
+            raise error
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(one_bus.client, command, refused_once)
+    run = ScoreRun(one_bus, [file()], tmp_path, Nobody(), window=1)
+    with pytest.raises(type(error)):
+        run.turn()
+    assert not run.done
+    assert not list(tmp_path.glob("*.part"))
+    run.turn()
+    publish(one_bus, run)
+    while not run.done:
+        run.turn()
+    assert run.results["c"].scored == 3 * FRAMES
+
+
+def test_a_full_redis_keeps_a_finished_file_only_until_there_is_room(
+    one_bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ScoreRun(one_bus, [file()], tmp_path, Nobody(), window=1)
+    run.turn()
+    publish(one_bus, run)
+
+    def full(*_: object) -> None:
+        raise redis.OutOfMemoryError("used memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.archive.run.unregister", full)
+        with pytest.raises(redis.OutOfMemoryError):
+            run.turn()
+    assert run.results["c"].scored == 3 * FRAMES
+    assert not run.done
+    assert not one_bus.client.exists(one_bus.keys.stream("c", "scores")), "it must make room"
+    while not run.done:
+        run.turn()
+    assert not one_bus.client.hexists(one_bus.keys.cameras, "c")
+
+
+@pytest.mark.parametrize(("write_s", "most"), [(0.001, 110), (0.1, 400), (2.0, 40)])
+def test_summaries_take_a_bounded_share_however_many_files_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_s: float, most: int
+) -> None:
+    """A thousand files, one a second, of which each summary takes `write_s`."""
+    now_s, written = [0.0], []
+
+    def write(out: Path, results: list, models: list, config_hash: str) -> None:
+        now_s[0] += write_s
+        written.append(len(results))
+
+    monkeypatch.setattr("pipeline.archive.summary.write_summary", write)
+    spec = file().spec
+    files = [FileToScore(spec.model_copy(update={"camera": f"c{n}"}), f"{n}.mp4", f"{n}.csv") for n in range(1000)]
+    summaries = Summaries(tmp_path, files, ["novelty"], clock=lambda: now_s[0])
+    results: dict[str, FileResult] = {}
+    for n in range(1000):
+        now_s[0] += 1.0 if write_s > 0.01 else 0.1
+        results[f"c{n}"] = FileResult(
+            file=f"{n}.mp4", camera=f"c{n}", config_hash="h", csv=None, models=[], status="complete"
+        )
+        summaries.update(results)
+    assert [r.camera for r in summaries.write(results)] == list(results)
+    assert written[-1] == 1000
+    assert len(written) <= most
+
+
+def hinted(folder: Path, *names: str, named: bool = False) -> list[str]:
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    paths = [str(folder / name) for name in names] if named else [str(folder)]
+    return hints(paths, files_to_score(paths, Config(), folder / "out")[0])
+
+
+@pytest.mark.parametrize("video", ["thumb.gif", "a.mp4", "deep/a.mkv"])
+def test_pictures_beside_a_video_are_said_to_be_left_out(tmp_path: Path, video: str) -> None:
+    pictures = [str(Path(video).parent / f"{n}.jpg") for n in range(3)]
+    (line,) = hinted(tmp_path, video, *pictures)
+    assert f"3 pictures beside {Path(video).name} left out" in line
+
+
+def test_a_thumbnail_of_a_video_and_a_folder_of_pictures_need_no_word(tmp_path: Path) -> None:
+    assert hinted(tmp_path, "a.mp4", "a.jpg", "stills/1.jpg", "stills/2.jpg") == []
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_pictures_named_one_by_one_are_said_to_be_a_video_each(tmp_path: Path, suffix: str) -> None:
+    (line,) = hinted(tmp_path, f"1.{suffix}", f"2.{suffix}", named=True)
+    assert "2 pictures are named one by one" in line
+    assert hinted(tmp_path, f"1.{suffix}", named=True) == []
