@@ -37,6 +37,22 @@ def opened_private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
+def part_of(path: Path) -> Path:
+    """Where a file is written before it has its name, beside it; the same for the same path."""
+    part = path.with_name(path.name + ".part")
+    if len(os.fsencode(part.name)) <= longest_name(path.parent):
+        return part
+    return path.with_name(hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16] + ".part")
+
+
+def longest_name(folder: Path) -> int:
+    """Bytes that the name of a file in it may have; it need not be there yet."""
+    for place in (folder, *folder.absolute().parents):
+        with suppress(OSError):
+            return os.pathconf(place, "PC_NAME_MAX")
+    return LONGEST_NAME
+
+
 def check_writable(folder: Path, inner: str = "") -> None:
     """Find out now, not after long work, that a folder, and `inner` within it, cannot be written.
 
