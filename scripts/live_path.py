@@ -29,7 +29,7 @@ START_S = 40.0
 UPKEEP = (
     "Worker._upkeep", "Assignment.turn", "Assignment.rebalance", "Holdings.turn", "Renewer._run", "Keeper._run",
     "DecodeWorker.run", "DecodeWorker.turn", "Supervisor.run", "LocalWorkers.check",
-    "Transport.look", "PixelRoute.look", "drained",
+    "Transport.look", "PixelRoute.look", "drained", "LastKnown.look",
 )  # fmt: skip
 """Functions that a clock calls, whether or not a picture comes."""
 BEGINS = ("DecodeWorker._decode", "run_worker")

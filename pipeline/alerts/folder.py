@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.alerts.sink import SinkKind
-from stages.alerting.received import ALERT_ID
+from stages.alerting.alert import ALERT_ID
 from stages.errors import OddwatchError
 from stages.files.atomic import cannot_write, opened_private, write_whole
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.bus.codec import EntryId, parse_id
-from stages.alerting.received import received_alert
+from stages.alerting.alert import received_alert
 
 log = logging.getLogger(__name__)
 

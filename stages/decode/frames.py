@@ -1,13 +1,16 @@
-"""What becomes of a decoder's frame: RGB at analysis size, or the fault for which it must not be scored."""
+"""Between a container and a snippet: its packets, and what becomes of a decoded frame: RGB at analysis size, or a fault."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from av.video.stream import VideoStream
 
 from stages.errors import SourceError
 
@@ -92,3 +95,12 @@ class DamageGate:
 def _quarter_turns(frame: av.VideoFrame) -> int:
     """Anticlockwise, 0 to 3."""
     return int(round(frame.rotation / 90) % 4)
+
+
+def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+    """The packets of a stream, then an empty one that flushes the decoder."""
+    try:
+        yield from container.demux(stream)
+    except IndexError:
+        # At the very end, PyAV trips over streams that appeared after the opening.
+        return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -89,15 +88,6 @@ def picture_stream(container: InputContainer, source: Source) -> VideoStream:
 def clock_range_s(container: InputContainer) -> float | None:
     """Seconds after which the stamps of a format begin again; None where that takes centuries."""
     return CLOCK_RANGES_S.get(container.format.name)
-
-
-def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
-    """The packets of a stream, then an empty one that flushes the decoder."""
-    try:
-        yield from container.demux(stream)
-    except IndexError:
-        # At the very end, PyAV trips over streams that appeared after the opening.
-        return
 
 
 def reason(error: Exception) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from stages.decode.containers.opening import open_address, packets, picture_stream, reason
-from stages.decode.frames import DamageGate, Scaler
+from stages.decode.containers.opening import open_address, picture_stream, reason
+from stages.decode.frames import DamageGate, Scaler, packets
 from stages.decode.settings import DecodeSettings, Heartbeat
 from stages.decode.snippets import DecodedFrame
 from stages.decode.source import Source

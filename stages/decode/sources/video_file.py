@@ -14,9 +14,9 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from stages.decode.containers.opening import clock_range_s, open_file, packets, picture_stream, reason
+from stages.decode.containers.opening import clock_range_s, open_file, picture_stream, reason
 from stages.decode.containers.wholeness import bytes_missing
-from stages.decode.frames import DamageGate, Scaler
+from stages.decode.frames import DamageGate, Scaler, packets
 from stages.decode.nonref import NonRefSkipper, OutOfOrder, nonref_skipper
 from stages.decode.promised import Promised
 from stages.decode.settings import DecodeSettings, Heartbeat, no_heartbeat
