@@ -6,20 +6,22 @@ import os
 from typing import Annotated
 from urllib.parse import quote, unquote_to_bytes
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer, ValidationInfo
 
 from stages.text import is_text
 
-MARK = "file://"
-"""What is written of a path that is no text begins so; no path in its shortest form does."""
+MARK = "bytes:"
+"""So begins what is written of a path that is no text, or that begins so itself."""
 
 
 def _written(path: str | None) -> str | None:
-    return path if path is None or is_text(path) else MARK + quote(os.fsencode(path))
+    if path is None or (is_text(path) and not path.startswith(MARK)):
+        return path
+    return MARK + quote(os.fsencode(path))
 
 
-def _read(value: object) -> object:
-    if isinstance(value, str) and value.startswith(MARK):
+def _read(value: object, info: ValidationInfo) -> object:
+    if info.mode == "json" and isinstance(value, str) and value.startswith(MARK):
         return os.fsdecode(unquote_to_bytes(value.removeprefix(MARK)))
     return value
 

@@ -52,7 +52,9 @@ def _check_source(spec: CameraSpec) -> None:
         raise ValueError(str(error)) from None
     if kind.live != spec.live:
         raise ValueError(f"its kind {spec.kind!r} is {'' if kind.live else 'not '}live")
-    if not 0 < len(source) <= LONGEST_PATH or not source.isprintable():
+    is_address = spec.live or "://" in source
+    # A file may be called anything, line breaks and bytes that are no text included.
+    if not 0 < len(source) <= LONGEST_PATH or "\0" in source or (is_address and not source.isprintable()):
         raise ValueError("its source is not a path or an address")
     if spec.live:
         return  # Its address is opened only where a configuration has the very same.
@@ -77,7 +79,7 @@ def _check_model(name: str, model: ModelSpec) -> None:
     if not all(map(CAMERA_NAME.match, kinds)):
         raise ValueError("one of its models has a name that none can have")
     if model.checkpoint is not None:
-        if not model.checkpoint.startswith("/") or not model.checkpoint.isprintable():
+        if not model.checkpoint.startswith("/") or "\0" in model.checkpoint:
             raise ValueError(f"the checkpoint of its model {name} is not an absolute path")
         if model.sha256 is not None and SHA256.match(model.sha256) is None:  # without one it will not be loaded
             raise ValueError(f"the checkpoint of its model {name} has a hash that is none")
