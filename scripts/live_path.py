@@ -30,6 +30,7 @@ UPKEEP = (
     "Worker._upkeep", "Assignment.turn", "Assignment.rebalance", "Holdings.turn", "Renewer._run", "Keeper._run",
     "DecodeWorker.run", "DecodeWorker.turn", "Supervisor.run", "LocalWorkers.check",
     "Transport.look", "PixelRoute.look", "drained", "LastKnown.look",
+    "EmbeddedServer.revive",
 )  # fmt: skip
 """Functions that a clock calls, whether or not a picture comes."""
 BEGINS = ("DecodeWorker._decode", "run_worker")
@@ -90,17 +91,21 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the lists")
     arguments = parser.parse_args()
     found = traced(arguments.tree.resolve(), arguments.seconds)
-    on_path, upkeep = found["path"], sorted(set(found["upkeep"]) - set(found["path"]))
+    on_path, told = found["path"], sorted(set(found["told"]) - set(found["path"]))
+    upkeep = sorted(set(found["upkeep"]) - set(on_path) - set(told))
     for name in on_path:
         print(f"{_lines(arguments.tree, name):5} {name}")
-    print(f"{len(on_path)} files, the longest {max(_lines(arguments.tree, n) for n in on_path)} lines")
+    print(
+        f"{len(on_path)} files from packet to alert, the longest {max(_lines(arguments.tree, n) for n in on_path)} lines"
+    )
+    print(f"{len(told)} more tell of it: {', '.join(told)}")
     print(f"besides, on time and not on the path: {', '.join(upkeep)}")
     if arguments.json:
-        arguments.json.write_text(json.dumps({"path": on_path, "upkeep": upkeep}, indent=1) + "\n")
+        arguments.json.write_text(json.dumps({"path": on_path, "told": told, "upkeep": upkeep}, indent=1) + "\n")
 
 
 def traced(tree: Path, seconds: float) -> dict[str, list[str]]:
-    """`path` and `upkeep`: project files with a line executed once all was running.
+    """Files with a line executed once all ran: `path`, `told` (in `run` itself: alerts delivered, shown) and `upkeep`.
 
     Raises RuntimeError if no alert came.
     """
@@ -122,11 +127,11 @@ def traced(tree: Path, seconds: float) -> dict[str, list[str]]:
             with (work / "log").open("w") as log:
                 run = subprocess.Popen(command, cwd=tree, env=environment, stdout=log, stderr=log)
             time.sleep(START_S + seconds)
-            found: dict[str, set[str]] = {"path": set(), "upkeep": set()}
+            found: dict[str, set[str]] = {"path": set(), "told": set(), "upkeep": set()}
             for file in (work / "seen").iterdir():
                 for line in file.read_text().splitlines():
                     kind, name, _ = line.split(" ", 2)
-                    found[kind].add(name)
+                    found["told" if kind == "path" and file.name == str(run.pid) else kind].add(name)
             run.send_signal(signal.SIGINT)
             run.wait(60)
         alerts = work / "alerts" / "alerts.jsonl"

@@ -6,13 +6,16 @@ Headers are readable, arrays are raw bytes; no pickle.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache
+from typing import Any
 
 import numpy as np
 
+from stages.alerting.alert import received_alert
 from stages.messages import SCHEMA, End, Features, Fused, Gap, Message, Prior, Scores, Snippet
 from stages.stage import State
 
@@ -80,6 +83,8 @@ class Encoded:
     id: str
     fields: Mapping[str, bytes | str]
 
+
+log = logging.getLogger(__name__)
 
 KINDS: dict[str, type] = {c.__name__.lower(): c for c in (Snippet, Features, Scores, Fused, Gap, End)}
 LAYOUTS = {kind: {f.name: str(f.type) for f in fields(cls)} for kind, cls in KINDS.items()}
@@ -191,3 +196,29 @@ def decode_state(raw: Mapping[bytes, bytes]) -> State:
     """The state in hash fields; writable copies."""
     names = [k.decode() for k in raw if not k.endswith(b":array") and k + b":array" in raw]
     return {name: _array(raw, name).copy() for name in names}
+
+
+class AlertEntries:
+    """Entries of the stream of alerts as alerts; what is none is skipped, counted and said once."""
+
+    def __init__(self, stream: str) -> None:
+        self._stream = stream
+        self._last_refused: EntryId = (0, 0)
+        self.skipped = 0
+        """Entries that were no alerts, each counted once however often it is read."""
+
+    def read(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> dict[str, Any] | None:
+        """The alert of an entry; None if it is none."""
+        try:
+            return received_alert(fields.get(b"alert"))
+        except ValueError as error:
+            id_ = parse_id(entry_id)
+            if id_ > self._last_refused:
+                self._last_refused = id_
+                self.skipped += 1
+                if self.skipped == 1:
+                    log.warning(
+                        "%s: entry %s is not an alert (%s); skipped, as are others like it, which are only counted",
+                        self._stream, entry_id.decode(), error,
+                    )  # fmt: skip
+            return None

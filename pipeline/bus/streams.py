@@ -9,8 +9,7 @@ from typing import Any
 
 import redis
 
-from pipeline.bus.alert_entries import AlertEntries
-from pipeline.bus.codec import Bound, Encoded, Entry, EntryId, Reader, encode, entry_of_reply, parse_id
+from pipeline.bus.codec import AlertEntries, Bound, Encoded, Entry, EntryId, Reader, encode, entry_of_reply, parse_id
 from pipeline.bus.commit import Command, Commit, CommitResult, Left, Look, RawClient, commit_all, trim, xadd
 from pipeline.bus.connect import connect as connect
 from pipeline.bus.connect import hide_password as hide_password

@@ -1,4 +1,4 @@
-"""Between a container and a snippet: its packets, and what becomes of a decoded frame: RGB at analysis size, or a fault."""
+"""Between a container and a snippet: packets, and what becomes of a decoded frame: RGB at analysis size, or a fault."""
 
 from __future__ import annotations
 
