@@ -95,9 +95,8 @@ def main() -> None:
     upkeep = sorted(set(found["upkeep"]) - set(on_path) - set(told))
     for name in on_path:
         print(f"{_lines(arguments.tree, name):5} {name}")
-    print(
-        f"{len(on_path)} files from packet to alert, the longest {max(_lines(arguments.tree, n) for n in on_path)} lines"
-    )
+    longest = max(_lines(arguments.tree, name) for name in on_path)
+    print(f"{len(on_path)} files from packet to alert, the longest {longest} lines")
     print(f"{len(told)} more tell of it: {', '.join(told)}")
     print(f"besides, on time and not on the path: {', '.join(upkeep)}")
     if arguments.json:
