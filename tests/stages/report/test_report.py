@@ -313,7 +313,7 @@ def test_one_of_a_thing_is_called_one_wherever_it_stands(tmp_path: Path) -> None
         "cameras": {
             "door": {"health": {}, "run": {"decoded": 1, "scored": 1}, "streams": {}, "held_by": {}, "totals": {}}
         },
-        "workers": [{"name": "w", "pid": 7, "cameras": 1, "silent_s": 0.1, "error": ""}],
+        "refused": {}, "workers": [{"name": "w", "pid": 7, "cameras": 1, "silent_s": 0.1, "error": ""}],
         "jobs": {"a": {}}, "dead_letters": 1, "alerts_kept": 1, "memory_used_bytes": 0, "memory_limit_bytes": 0,
     }  # fmt: skip
     said = "\n".join([text, *status_lines(status, "here")])
