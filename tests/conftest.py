@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 for signum in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(signum) is signal.SIG_IGN:
-        # A shell's background job ignores Ctrl-C, one of nohup a hang-up too, and so would every command that a test starts.
+        # A shell's background job ignores Ctrl-C, one of nohup a hang-up too; so would all commands that tests start.
         signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
 
 
