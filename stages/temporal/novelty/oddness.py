@@ -236,10 +236,12 @@ def mean_distance(queries: np.ndarray, bank: np.ndarray) -> np.ndarray:
     table = _table(queries, bank)
     few = min(NEAREST, len(bank))
     own = _squares(queries)
-    nearest = np.argpartition(table, few - 1, axis=1)[:, :few]
-    least = np.take_along_axis(table, nearest, axis=1) + own[:, None]
-    row, column = np.nonzero(least <= CANCELS * own[:, None])
-    least[row, column] = _squares(queries[row] - bank[nearest[row, column]])
+    least = np.partition(table, few - 1, axis=1)[:, :few] + own[:, None]
+    for row in np.flatnonzero((least <= CANCELS * own[:, None]).any(axis=1)):
+        nearest = np.argpartition(table[row], few - 1)[:few]
+        exact = _squares(queries[row] - bank[nearest])
+        rounded = table[row, nearest] + own[row]
+        least[row] = np.where(rounded <= CANCELS * own[row], exact, rounded)
     return np.sqrt(least).mean(axis=1)
 
 
