@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import redis
 from e2e import (
     family,
     film,
@@ -117,10 +118,12 @@ def test_scores_of_another_model_are_told_of_before_they_are_replaced_and_never_
 
 
 def test_a_file_is_scored_by_one_command_at_a_time(footage: Path, tmp_path: Path, temporary: Path) -> None:
-    with started(tmp_path / "log", "score", footage, "--out", tmp_path / "a", TMPDIR=str(temporary)):
-        folder = wait_for("its server", lambda: next(temporary.glob("oddwatch-redis-*"), None))
-        url = f"unix://{folder}/redis.sock"
-        time.sleep(1.5)
+    with started(tmp_path / "log", "score", footage, "--out", tmp_path / "a", TMPDIR=str(temporary)) as process:
+        socket = wait_for("its server", lambda: next(temporary.glob("oddwatch-redis-*/redis.sock"), None))
+        url = f"unix://{socket}"
+        client = redis.Redis.from_url(url)
+        wait_for("its claim", lambda: list(client.scan_iter("*claim*")))
+        os.kill(process.pid, signal.SIGSTOP)  # or it is done before the other begins, on a fast machine
         done = oddwatch("score", footage, "--out", tmp_path / "b", REDIS_URL=url)
     assert done.code == 1
     assert "is being scored by" in done.err
