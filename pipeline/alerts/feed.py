@@ -76,15 +76,12 @@ class Delivery:
 
     def __init__(self, bus: Bus, name: str, sink: Sink) -> None:
         """Raises redis errors: from now on, nothing that comes is missed."""
-        self._bus, self._group, self._sink = bus, f"sink:{name}", sink
-        self._feed: AlertFeed | None = AlertFeed(bus, self._group, sink)
+        self._feed = AlertFeed(bus, f"sink:{name}", sink)
         self._trouble = ""
 
     def turn(self) -> float:
         """Deliver what is new; returns the seconds after which to come again."""
         try:
-            # Made anew after an error of Redis, which may have lost the group.
-            self._feed = self._feed or AlertFeed(self._bus, self._group, self._sink)
             self._feed.turn()
             self._trouble = ""
             return LOOK_EVERY_S
@@ -94,12 +91,11 @@ class Delivery:
             self._trouble = str(error)
             return AGAIN_S
         except (redis.RedisError, *OUTAGE):
-            self._feed = None
             return REDIS_AGAIN_S  # `run` itself tells of it
 
     def close(self) -> None:
         with contextlib.suppress(OddwatchError):
-            self._sink.close()
+            self._feed.close()
 
 
 class Deliveries:
